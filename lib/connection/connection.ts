@@ -1,0 +1,407 @@
+import { randomUUID } from 'node:crypto'
+import type { Duplex } from 'node:stream'
+import type { FastifyBaseLogger } from 'fastify'
+import { type CloseCause, closeCauses, isSendableCloseCode, truncateCloseReason } from '../close-codes.ts'
+import { isInstance } from '../errors.ts'
+import type { Identity } from '../limits/store.ts'
+import { TokenBucket } from '../limits/token-bucket.ts'
+import type { IncomingMessage } from '../messages/compile-contract.ts'
+import { EncodeError } from '../messages/encode.ts'
+import { discardUnread } from './discard.ts'
+import type { EventFields, EventName } from './events.ts'
+import type { GuardedSocket } from './guarded-socket.ts'
+import { releaseBuffered, write } from './outbound.ts'
+import type { Runtime } from './runtime.ts'
+import type { CloseInfo, ConnectionSettings, ConnectionState, Handler, WsConnection } from './types.ts'
+
+/** After an abusive end the close frame has this long to leave; then the socket is destroyed (threat R7). */
+export const abuseGraceMs = 250
+
+/** Why reading is paused; a socket reads again when no reason is left. */
+export const pausedBy = { limit: 1, queue: 2, drain: 4 } as const
+
+/** A message that waits for its turn. */
+export interface Job {
+  readonly declared: IncomingMessage
+  readonly handler: Handler
+  readonly message: Record<string, unknown>
+  readonly ref: string | number | undefined
+  readonly bytes: number
+}
+
+/** A frame as it came. Text is always a Buffer; `socket.binaryType` decides what a binary one is. */
+export interface Frame {
+  readonly data: Buffer
+  readonly bytes: number
+  readonly isBinary: boolean
+}
+
+/** From the first frame dropped or delayed until the bucket is full again. */
+export interface Spell {
+  dropped: number
+  readonly refs: (string | number)[]
+  readonly delayed: Frame[]
+  delayedBytes: number
+  timer: NodeJS.Timeout | undefined
+}
+
+/** What the handshake hands over. */
+export interface Admitted {
+  readonly user: unknown
+  readonly identity: Identity | undefined
+  readonly params: unknown
+  readonly query: unknown
+  readonly ip: string
+  readonly data: unknown
+}
+
+/**
+ * The one place where the state of an open socket lives: open → closing → closed, each step once. What happens to
+ * frames is in `inbound.ts`, the credential in `session.ts`, time in `heartbeat.ts`.
+ */
+export class Connection implements WsConnection {
+  readonly id: string = randomUUID()
+  readonly openedAt: number
+  readonly ip: string
+  readonly params: unknown
+  readonly query: unknown
+  readonly socket: GuardedSocket
+  readonly settings: ConnectionSettings
+  readonly runtime: Runtime
+
+  data: unknown
+  user: unknown
+  identity: Identity | undefined
+  state: ConnectionState = 'open'
+  cause: CloseCause | undefined
+
+  /** @internal the raw socket: ws forgets it when it closes */
+  readonly rawSocket: Duplex
+  /** @internal position in the registry's list */
+  position = -1
+  /** @internal topics subscribed to */
+  topicKeys: Set<string> | undefined
+
+  // Inbound: see inbound.ts.
+  readonly messages: TokenBucket
+  readonly bytes: TokenBucket
+  readonly controlFrames: TokenBucket
+  spell: Spell | undefined
+  strikes = 0
+  strikesSince: number = Number.NEGATIVE_INFINITY
+  readonly queue: Job[] = []
+  queuedBytes = 0
+  /** True while a handler or `onOpen` runs: the next message waits. */
+  busy = true
+  /** Set until the first message has authenticated the connection: it gets every frame meanwhile. */
+  authenticate: ((frame: Frame) => void) | undefined
+  /** True once `onOpen` was called: only then `onClose` is owed. */
+  opened = false
+  received = 0
+  refreshes = 0
+  refreshedSince: number = Number.NEGATIVE_INFINITY
+  /** When the budget that the user's connections share was last found empty. */
+  budgetRefusedAt: number = Number.NEGATIVE_INFINITY
+
+  // Outbound: see outbound.ts.
+  sent = 0
+  dropped = 0
+  countedBytes = 0
+  writeTurn = 0
+  writtenInTurn = 0
+
+  // Time, in ms of the monotonic clock: see heartbeat.ts. Infinity = never.
+  heardAt: number
+  tickedAt: number
+  pingSentAt = 0
+  bufferedAtTick = 0
+  messageAt: number
+  lifetimeEndsAt: number = Number.POSITIVE_INFINITY
+  authDeadline: number = Number.POSITIVE_INFINITY
+  /** What passing `authDeadline` means: no message, or a verifier that does not answer. */
+  authDeadlineCause: CloseCause = 'unauthorized'
+  jobDeadline: number = Number.POSITIVE_INFINITY
+  closeDeadline: number = Number.POSITIVE_INFINITY
+  reauthorizeAt: number = Number.POSITIVE_INFINITY
+
+  #paused = 0
+  #abort: AbortController | undefined
+  #log: FastifyBaseLogger | undefined
+  #closeCode = 1006
+  #closeReason = ''
+  #idle: (() => void) | undefined
+  #whenIdle: Promise<void> | undefined
+
+  constructor(
+    socket: GuardedSocket,
+    rawSocket: Duplex,
+    settings: ConnectionSettings,
+    runtime: Runtime,
+    admitted: Admitted
+  ) {
+    const now = runtime.clock.now()
+    this.socket = socket
+    this.rawSocket = rawSocket
+    this.settings = settings
+    this.runtime = runtime
+    this.openedAt = runtime.clock.wall()
+    this.ip = admitted.ip
+    this.params = admitted.params
+    this.query = admitted.query
+    this.data = admitted.data
+    this.user = admitted.user
+    this.identity = admitted.identity
+    this.messages = new TokenBucket(settings.limits.messages, now)
+    this.bytes = new TokenBucket(settings.limits.bytes, now)
+    this.controlFrames = new TokenBucket(settings.limits.controlFrames, now)
+    this.heardAt = now
+    this.tickedAt = now
+    this.messageAt = now
+  }
+
+  get protocol(): string {
+    return this.socket.protocol
+  }
+
+  get expiresAt(): number | undefined {
+    return this.identity?.expiresAt
+  }
+
+  get signal(): AbortSignal {
+    if (this.#abort === undefined) {
+      this.#abort = new AbortController()
+      if (this.state !== 'open') this.#abort.abort()
+    }
+    return this.#abort.signal
+  }
+
+  get log(): FastifyBaseLogger {
+    this.#log ??= this.settings.log.child({ connectionId: this.id, route: this.settings.path })
+    return this.#log
+  }
+
+  get paused(): boolean {
+    return this.#paused !== 0
+  }
+
+  send(type: string, message: unknown): boolean {
+    if (this.state !== 'open') return false
+    const outgoing = this.settings.contract?.outgoing.get(type)
+    if (outgoing === undefined) throw new EncodeError(`message "${String(type)}"`, '/type', 'is none of serverToClient')
+    return write(this, outgoing.encode(message))
+  }
+
+  subscribe(topic: string): Promise<boolean> {
+    return new Promise((resolve) => resolve(this.runtime.topics.subscribe(this, topic)))
+  }
+
+  unsubscribe(topic: string): void {
+    this.runtime.topics.unsubscribe(this, topic)
+  }
+
+  close(code?: number, reason?: string): void {
+    if (code !== undefined && !isSendableCloseCode(code)) {
+      const shown = typeof code === 'number' ? code : typeof code
+      this.#complain({ code: shown }, 'connection.close: a code that may not be sent; 1011 is sent instead')
+      this.end('server', this.runtime.closeCodes.internal_error)
+    } else {
+      this.end('server', code, reason)
+    }
+  }
+
+  /**
+   * Starts the end: nothing is dispatched or sent from here on (RFC 6455 section 5.5.1; threat M2). A cause without a
+   * close code destroys the socket at once. The first call wins.
+   */
+  end(cause: CloseCause, code?: number, reason?: string): void {
+    if (this.state !== 'open') return
+    const entry = closeCauses[cause]
+    this.cause = cause
+    if (entry.code === null) {
+      this.#leaveOpen()
+      this.socket.terminate()
+      return
+    }
+    this.#closeCode = code ?? this.runtime.closeCodes[entry.code]
+    this.#closeReason = this.#checkReason(reason ?? entry.reason)
+    this.#leaveOpen()
+    this.socket.close(this.#closeCode, this.#closeReason)
+    this.closeDeadline = this.runtime.clock.now() + (entry.abusive ? abuseGraceMs : this.settings.closeTimeoutMs)
+    if (entry.abusive) discardUnread(this.rawSocket)
+    else this.#resumeForGood()
+  }
+
+  /**
+   * The end for a shutdown: the client learns at once that it should reconnect, but its socket stays until the
+   * running handler and `onClose` have settled, so that the app's own onClose hooks run after them (threat P5). A raw
+   * route's handler may itself wait for the socket to close, so the socket does not wait for that one.
+   * @returns when the handler and `onClose` have settled
+   */
+  async drain(): Promise<void> {
+    if (this.state === 'open') {
+      this.#closeCode = this.runtime.closeCodes.restart
+      this.#closeReason = closeCauses.restart.reason
+      this.cause = 'restart'
+      this.pause(pausedBy.drain)
+      this.#leaveOpen()
+      this.socket.close(this.#closeCode, this.#closeReason)
+    }
+    const idle = this.#settled()
+    if (this.settings.contract !== undefined) await idle
+    await this.finish()
+    this.#awaitSocket()
+    await idle
+  }
+
+  /** An end that ws has already answered, or that cannot be answered: the socket has a moment left to say so. */
+  endUnanswered(cause: CloseCause, code: number): void {
+    if (this.state !== 'open') return
+    this.cause = cause
+    this.#closeCode = code
+    this.#leaveOpen()
+    this.closeDeadline = this.runtime.clock.now() + abuseGraceMs
+  }
+
+  /**
+   * Closed, whatever ended it: everything the connection held is released, then `onClose` runs, once.
+   * @returns when `onClose` has settled
+   */
+  finish(): Promise<void> {
+    if (this.state === 'closed') return Promise.resolve()
+    this.state = 'closed'
+    this.runtime.registry.remove(this)
+    const info: CloseInfo = { code: this.#closeCode, reason: this.#closeReason, cause: this.cause as CloseCause }
+    this.report('ws.close', {
+      ...info,
+      ms: Math.round(this.runtime.clock.wall() - this.openedAt),
+      received: this.received,
+      sent: this.sent,
+      dropped: this.dropped
+    })
+    const closed = this.#runOnClose(info)
+    const { registry } = this.runtime
+    registry.trackClosing(closed)
+    // A handler that outlives its connection: a shutdown waits for it too. A raw one may run for as long as it likes.
+    if (this.settings.contract !== undefined) registry.trackClosing(this.#settled())
+    return closed
+  }
+
+  /** Destroys the socket of a connection that is already ending. */
+  terminate(): void {
+    const isTold = this.cause === 'client' || closeCauses[this.cause as CloseCause].abusive
+    if (!isTold) this.cause = 'close_timeout'
+    this.socket.terminate()
+  }
+
+  /** Called when the running handler or `onOpen` has settled. */
+  becomeIdle(): void {
+    this.busy = false
+    this.jobDeadline = Number.POSITIVE_INFINITY
+    this.#idle?.()
+  }
+
+  isPausedBy(reason: number): boolean {
+    return (this.#paused & reason) !== 0
+  }
+
+  pause(reason: number): void {
+    this.#paused |= reason
+    this.socket.pause()
+  }
+
+  resume(reason: number): void {
+    if (this.#paused === 0) return
+    this.#paused &= ~reason
+    if (this.#paused === 0) this.socket.resume()
+  }
+
+  /** An event about this connection, with the identifiers every event carries. */
+  report(event: EventName, fields: EventFields, error?: unknown): void {
+    const { settings, runtime, id, ip, identity } = this
+    runtime.events.emit(
+      event,
+      settings.log,
+      { connectionId: id, route: settings.path, ip, sub: identity?.subject, ...fields },
+      error
+    )
+  }
+
+  /** An error the developer's own code threw: logged with the connection's id, shown to `onError`, never to the peer. */
+  reportError(error: unknown, where: string): void {
+    // Work that `signal` has stopped did as it was told.
+    if (this.#abort?.signal.aborted && isAbortError(error)) return
+    this.report('ws.handler_error', { reason: where }, error)
+    try {
+      const seen = this.settings.onError?.(error, this)
+      if (isPromise(seen))
+        seen.then(undefined, (second) => this.report('ws.handler_error', { reason: 'onError' }, second))
+    } catch (second) {
+      this.report('ws.handler_error', { reason: 'onError' }, second)
+    }
+  }
+
+  async #runOnClose(info: CloseInfo): Promise<void> {
+    if (!this.opened) return
+    try {
+      await this.settings.onClose?.(this, info)
+    } catch (error) {
+      this.reportError(error, 'onClose')
+    }
+  }
+
+  /** Leaves the open state and lets go of everything that only an open connection has. */
+  #leaveOpen(): void {
+    this.state = 'closing'
+    clearTimeout(this.spell?.timer)
+    this.spell = undefined
+    this.queue.length = 0
+    this.queuedBytes = 0
+    this.runtime.topics.release(this)
+    releaseBuffered(this)
+    this.#abort?.abort()
+  }
+
+  /** Resolves when no handler of the developer's runs. */
+  #settled(): Promise<void> {
+    if (!this.busy || !this.opened) return Promise.resolve()
+    this.#whenIdle ??= new Promise((resolve) => (this.#idle = resolve))
+    return this.#whenIdle
+  }
+
+  /** No longer in the registry, so the heartbeat does not see it: one timer of its own, for a peer that never answers. */
+  #awaitSocket(): void {
+    if (this.rawSocket.closed) return
+    const timer = setTimeout(() => this.socket.terminate(), this.settings.closeTimeoutMs)
+    this.rawSocket.once('close', () => clearTimeout(timer))
+    this.#resumeForGood()
+  }
+
+  #resumeForGood(): void {
+    if (this.#paused === 0) return
+    this.#paused = 0
+    this.socket.resume()
+  }
+
+  #checkReason(reason: unknown): string {
+    const cut = truncateCloseReason(typeof reason === 'string' ? reason : '')
+    if (cut !== reason) this.#complain({}, 'connection.close: a reason that is no string, or above 123 bytes, was cut')
+    return cut
+  }
+
+  /** A logger that fails keeps no connection open. */
+  #complain(fields: object, message: string): void {
+    try {
+      this.log.error(fields, message)
+    } catch {
+      // The line is lost.
+    }
+  }
+}
+
+function isAbortError(error: unknown): boolean {
+  return isInstance(error, Error) && error.name === 'AbortError'
+}
+
+export function isPromise(value: unknown): value is Promise<unknown> {
+  return typeof (value as { then?: unknown } | undefined | null)?.then === 'function'
+}

@@ -1,0 +1,88 @@
+import type { Duplex } from 'node:stream'
+import { WebSocket } from 'ws'
+import type { Limits } from '../limits/limits.ts'
+import { abuseGraceMs, type Connection } from './connection.ts'
+import { discardUnread } from './discard.ts'
+import { type RawFrame, receive } from './inbound.ts'
+
+/** The bounds ws keeps for us; it takes them per server, we hand them over per socket. */
+export type SocketBounds = Pick<Limits, 'maxPayloadBytes' | 'fragments' | 'controlFrames'>
+
+/**
+ * A peer that still sends so many frames after its connection began to end is not read any more: parsing what nobody
+ * serves would cost the others their turn (threats M2, R7).
+ */
+export const maxLateFrames = 64
+
+const bounds = new WeakMap<Duplex, SocketBounds>()
+
+/** Sets the bounds for the WebSocket that will be made on this socket. Sockets without bounds keep ws's defaults. */
+export function boundSocket(socket: Duplex, limits: SocketBounds): void {
+  bounds.set(socket, limits)
+}
+
+interface ReceiverOptions {
+  maxPayload?: number
+  maxFragments?: number
+  maxBufferedChunks?: number
+}
+
+// ws exports the class, @types/ws hides the constructor and setSocket that a server calls.
+const Base = WebSocket as unknown as new (
+  address: null,
+  protocols: undefined,
+  options: object
+) => WebSocket & { setSocket(socket: Duplex, head: Buffer, options: ReceiverOptions): void }
+
+/** The WebSocket of every upgraded socket of the server; only those of guarded routes carry a connection. */
+export class GuardedSocket extends Base {
+  /** The connection it belongs to; none on plain websocket routes. Shared listeners find their connection here. */
+  connection: Connection | undefined
+  /** The largest number of pongs ws keeps waiting to be written (threat R6; ws >= 8.23). */
+  declare _maxPendingAutoPongs: number
+  /** Ends a socket whose peer started to close and then stays, or that the developer closed past the connection. */
+  declare _closeTimeout: number
+  /** The socket below. */
+  declare _socket: Duplex
+  /** What the peer's close frame said; 1005 for no code, 1006 for no frame. */
+  declare _closeCode: number
+
+  /** Set on a socket that is only there to say a close code (`refuse: 'close'`). */
+  isRefused = false
+  #lateFrames = 0
+
+  /** The one way in: a frame that the connection does not serve reaches no listener, not even a developer's own. */
+  override emit(event: string | symbol, ...values: unknown[]): boolean {
+    const { connection } = this
+    const isFrame = event === 'message' || event === 'ping' || event === 'pong'
+    if (isFrame && (this.isRefused || (connection !== undefined && connection.state !== 'open'))) {
+      if (++this.#lateFrames === maxLateFrames) this.#stopReading()
+      return false
+    }
+    if (event === 'message' && connection !== undefined) {
+      if (!receive(connection, values[0] as RawFrame, values[1] as boolean)) return false
+    }
+    return super.emit(event, ...values)
+  }
+
+  #stopReading(): void {
+    const { connection } = this
+    if (connection !== undefined) connection.closeDeadline = connection.runtime.clock.now() + abuseGraceMs
+    discardUnread(this._socket)
+  }
+
+  override setSocket(socket: Duplex, head: Buffer, options: ReceiverOptions): void {
+    const own = bounds.get(socket)
+    if (own === undefined) {
+      super.setSocket(socket, head, options)
+      return
+    }
+    this._maxPendingAutoPongs = own.controlFrames.pendingPongs
+    super.setSocket(socket, head, {
+      ...options,
+      maxPayload: own.maxPayloadBytes,
+      maxFragments: own.fragments.perMessage,
+      maxBufferedChunks: own.fragments.bufferedChunks
+    })
+  }
+}

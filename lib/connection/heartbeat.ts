@@ -1,0 +1,99 @@
+import type { Connection } from './connection.ts'
+import { isExpired } from './dispatch.ts'
+import { endClosed } from './inbound.ts'
+import { countBuffered, endSlowConsumer } from './outbound.ts'
+import type { Runtime } from './runtime.ts'
+import { reauthorize } from './session.ts'
+
+/** Every connection is visited once in `tickMs * slicesPerSweep` ms, a slice at a time: no sweep stops the loop. */
+export const tickMs = 50
+export const slicesPerSweep = 4
+
+/** A peer that has sent its close frame, and has our answer, may hold its socket for this long. */
+export const closedGraceMs = 1_000
+
+/**
+ * The one timer of all connections: heartbeat, expiry, lifetime, idle, and the deadlines of handlers, of the auth
+ * message and of the close handshake. Comparing times instead of setting timers also holds for an `exp` beyond the
+ * 24.8 days of a timer (threat Z3).
+ */
+export class Heartbeat {
+  readonly #runtime: Runtime
+  #timer: NodeJS.Timeout | undefined
+  #cursor = 0
+
+  constructor(runtime: Runtime) {
+    this.#runtime = runtime
+    runtime.registry.onFirst(() => this.#start())
+  }
+
+  stop(): void {
+    clearInterval(this.#timer)
+    this.#timer = undefined
+  }
+
+  #start(): void {
+    this.#timer ??= setInterval(() => this.#tick(), tickMs).unref()
+  }
+
+  #tick(): void {
+    const { list } = this.#runtime.registry
+    if (list.length === 0) return this.stop()
+    const now = this.#runtime.clock.now()
+    for (let left = Math.ceil(list.length / slicesPerSweep); left > 0; left--) {
+      if (this.#cursor >= list.length) this.#cursor = 0
+      visit(list[this.#cursor++] as Connection, now)
+    }
+  }
+}
+
+/** What time does to one connection. */
+export function visit(connection: Connection, now: number): void {
+  const elapsedMs = now - connection.tickedAt
+  connection.tickedAt = now
+  if (connection.state !== 'open') {
+    if (now >= connection.closeDeadline) connection.terminate()
+    return
+  }
+  // Closed by the peer, which has our answer, or by the developer past the connection: its socket is waited for.
+  if (connection.socket.readyState !== connection.socket.OPEN) {
+    const { closeTimeoutMs } = connection.settings
+    const { _closeCode: code } = connection.socket
+    endClosed(connection, code)
+    connection.closeDeadline = now + (code === 1006 ? closeTimeoutMs : Math.min(closeTimeoutMs, closedGraceMs))
+    return
+  }
+  const { idleTimeoutMs, limits } = connection.settings
+  if (isExpired(connection) || now >= connection.lifetimeEndsAt) connection.end('session_expired')
+  else if (now >= connection.authDeadline) connection.end(connection.authDeadlineCause)
+  else if (now >= connection.jobDeadline) connection.end('handler_timeout')
+  else if (idleTimeoutMs !== false && now - connection.messageAt >= idleTimeoutMs) connection.end('idle')
+  else if (connection.socket.bufferedAmount > limits.sendBuffer.hardBytes) endSlowConsumer(connection)
+  else {
+    if (connection.opened && now >= connection.reauthorizeAt) reauthorize(connection, now)
+    beat(connection, now, elapsedMs)
+    countBuffered(connection)
+  }
+}
+
+/**
+ * Pings a peer that has said nothing for `intervalMs`; ends it when nothing came back within `timeoutMs`. Time does not
+ * count while we paused the socket ourselves (a pong cannot be seen) or while its send buffer shrinks (the ping is
+ * behind a backlog that the peer is reading).
+ */
+function beat(connection: Connection, now: number, elapsedMs: number): void {
+  const { intervalMs, timeoutMs } = connection.settings.heartbeat
+  const buffered = connection.socket.bufferedAmount
+  const isExcused = connection.paused || buffered < connection.bufferedAtTick
+  connection.bufferedAtTick = buffered
+  if (connection.pingSentAt === 0) {
+    if (now - connection.heardAt < intervalMs) return
+    connection.pingSentAt = now
+    connection.socket.ping()
+  } else if (isExcused) {
+    connection.pingSentAt += elapsedMs
+  } else if (now - connection.pingSentAt >= timeoutMs) {
+    connection.report('ws.heartbeat_timeout', { reason: 'no_pong' })
+    connection.end('heartbeat_timeout')
+  }
+}

@@ -1,0 +1,98 @@
+import type { Connection } from './connection.ts'
+import type { Runtime } from './runtime.ts'
+
+/**
+ * A buffer above a bound is judged after this time: what was written in this turn may be on its way. TLS reports it
+ * as buffered until a later turn, and a reader must not be ended for the writer's burst.
+ */
+export const judgeAfterMs = 10
+
+/**
+ * Writes one encoded text frame within the bounds of `limits.sendBuffer` and `limits.totalBufferedBytes`
+ * (threats O1, O2). What ws and the socket hold back counts; nothing waits anywhere else. The soft bound is for a
+ * backlog: what this same turn has written is not one yet.
+ * @returns false when it was dropped
+ */
+export function write(connection: Connection, text: string | Buffer): boolean {
+  const { socket, settings, runtime } = connection
+  if (connection.state !== 'open' || socket.readyState !== socket.OPEN) return false
+  const { softBytes, hardBytes } = settings.limits.sendBuffer
+  const buffered = socket.bufferedAmount
+  if (buffered > hardBytes || buffered - writtenThisTurn(connection) > softBytes) {
+    connection.dropped++
+    connection.report('ws.slow_consumer', { reason: 'dropped' })
+    return false
+  }
+  socket.send(text, textFrame)
+  connection.sent++
+  connection.writtenInTurn += text.length
+  recount(connection)
+  if (connection.countedBytes > hardBytes || isOverdrawn(runtime)) judgeLater(runtime)
+  return true
+}
+
+const textFrame = { binary: false }
+
+function writtenThisTurn(connection: Connection): number {
+  const { sendBuffers } = connection.runtime
+  if (!sendBuffers.isTurnOpen) {
+    sendBuffers.isTurnOpen = true
+    sendBuffers.turn++
+    setImmediate(() => {
+      sendBuffers.isTurnOpen = false
+    })
+  }
+  if (connection.writeTurn !== sendBuffers.turn) {
+    connection.writeTurn = sendBuffers.turn
+    connection.writtenInTurn = 0
+  }
+  return connection.writtenInTurn
+}
+
+function isOverdrawn({ sendBuffers }: Runtime): boolean {
+  return sendBuffers.countedBytes > sendBuffers.maxBytes
+}
+
+function judgeLater(runtime: Runtime): void {
+  if (runtime.sendBuffers.isJudging) return
+  runtime.sendBuffers.isJudging = true
+  setTimeout(() => {
+    runtime.sendBuffers.isJudging = false
+    judge(runtime)
+  }, judgeAfterMs).unref()
+}
+
+/** Ends who is above the hard bound, and the largest buffers while the node's account is overdrawn. */
+function judge(runtime: Runtime): void {
+  for (const connection of [...runtime.registry.list]) {
+    recount(connection)
+    if (connection.countedBytes > connection.settings.limits.sendBuffer.hardBytes) endSlowConsumer(connection)
+  }
+  while (isOverdrawn(runtime)) {
+    endSlowConsumer(runtime.registry.list.reduce((a, b) => (b.countedBytes > a.countedBytes ? b : a)))
+  }
+}
+
+/** Terminates a peer that does not read: a close frame would wait behind what it does not read (threat O1). */
+export function endSlowConsumer(connection: Connection): void {
+  connection.report('ws.slow_consumer', { reason: 'terminated' })
+  connection.end('slow_consumer')
+}
+
+/** Takes what a connection buffers into the node's account: buffers shrink, and raw sockets grow, without telling. */
+export function countBuffered(connection: Connection): void {
+  recount(connection)
+  if (isOverdrawn(connection.runtime)) judgeLater(connection.runtime)
+}
+
+/** Takes a connection that ended out of the account. */
+export function releaseBuffered(connection: Connection): void {
+  connection.runtime.sendBuffers.countedBytes -= connection.countedBytes
+  connection.countedBytes = 0
+}
+
+function recount(connection: Connection): void {
+  const buffered = connection.state === 'open' ? connection.socket.bufferedAmount : 0
+  connection.runtime.sendBuffers.countedBytes += buffered - connection.countedBytes
+  connection.countedBytes = buffered
+}

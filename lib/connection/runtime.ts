@@ -1,0 +1,39 @@
+import type { CloseCodes } from '../close-codes.ts'
+import type { Store } from '../limits/store.ts'
+import type { Events } from './events.ts'
+import type { Registry } from './registry.ts'
+import type { Topics } from './topics.ts'
+
+/** Two clocks: limits go by the one that never jumps, credentials by the one on the wall. Both in ms. */
+export interface Clock {
+  readonly now: () => number
+  readonly wall: () => number
+}
+
+export const systemClock: Clock = { now: () => performance.now(), wall: () => Date.now() }
+
+/** The account of what all connections hold back. */
+export interface SendBuffers {
+  readonly maxBytes: number
+  countedBytes: number
+  /** Counts turns of the event loop in which something was written. */
+  turn: number
+  isTurnOpen: boolean
+  isJudging: boolean
+}
+
+export function createSendBuffers(maxBytes: number): SendBuffers {
+  return { maxBytes, countedBytes: 0, turn: 0, isTurnOpen: false, isJudging: false }
+}
+
+/** What all connections of this node share. */
+export interface Runtime {
+  readonly clock: Clock
+  readonly closeCodes: CloseCodes
+  readonly events: Events
+  readonly registry: Registry
+  readonly topics: Topics
+  readonly store: Store
+  /** limits.totalBufferedBytes, and what is counted against it. */
+  readonly sendBuffers: SendBuffers
+}

@@ -1,0 +1,75 @@
+import type { Connection } from './connection.ts'
+import { write } from './outbound.ts'
+import type { ConnectionSettings } from './types.ts'
+
+/** A longer name is refused: `limits.topics` bounds how many, this bounds what they take. */
+export const maxTopicLength = 256
+
+/**
+ * Who is subscribed to what on this node. Keys carry the contract's name, so that a topic of one contract never
+ * reaches a connection of another (threat Z9).
+ */
+export class Topics {
+  readonly #subscribers = new Map<string, Set<Connection>>()
+
+  get size(): number {
+    return this.#subscribers.size
+  }
+
+  /** @returns false when `limits.topics` is reached, the route's `topics` refuses it or the connection is ending */
+  subscribe(connection: Connection, topic: string): boolean {
+    const { contract, limits, topics } = connection.settings
+    if (contract === undefined || connection.state !== 'open' || topic.length > maxTopicLength) return false
+    const key = topicKey(contract.name, topic)
+    connection.topicKeys ??= new Set()
+    if (connection.topicKeys.has(key)) return true
+    if (connection.topicKeys.size >= limits.topics) return false
+    if (topics !== undefined && !isAllowed(connection, topic, topics)) return false
+    connection.topicKeys.add(key)
+    const subscribers = this.#subscribers.get(key) ?? new Set()
+    this.#subscribers.set(key, subscribers.add(connection))
+    return true
+  }
+
+  unsubscribe(connection: Connection, topic: string): void {
+    const { contract } = connection.settings
+    if (contract !== undefined) this.#drop(connection, topicKey(contract.name, topic))
+  }
+
+  /** Ends every subscription of a connection that ends. */
+  release(connection: Connection): void {
+    for (const key of connection.topicKeys ?? []) this.#drop(connection, key)
+  }
+
+  /** Writes one encoded message to every subscriber of this node. @returns how many it was written to */
+  deliver(contractName: string, topic: string, text: string): number {
+    let delivered = 0
+    // Encoded once: a string would be for each subscriber.
+    const data = Buffer.from(text)
+    for (const connection of this.#subscribers.get(topicKey(contractName, topic)) ?? []) {
+      if (write(connection, data)) delivered++
+    }
+    return delivered
+  }
+
+  #drop(connection: Connection, key: string): void {
+    const subscribers = this.#subscribers.get(key)
+    connection.topicKeys?.delete(key)
+    subscribers?.delete(connection)
+    if (subscribers?.size === 0) this.#subscribers.delete(key)
+  }
+}
+
+/** A rule that throws has not said yes. */
+function isAllowed(connection: Connection, topic: string, rule: NonNullable<ConnectionSettings['topics']>): boolean {
+  try {
+    return rule(connection, topic) === true && connection.state === 'open'
+  } catch (error) {
+    connection.reportError(error, 'topics')
+    return false
+  }
+}
+
+function topicKey(contractName: string, topic: string): string {
+  return `${contractName}\n${topic}`
+}

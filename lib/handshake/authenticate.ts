@@ -1,0 +1,249 @@
+import type { FastifyInstance, FastifyRequest } from 'fastify'
+import { scan } from 'secure-json-parse'
+import type { VerifyOutcome } from '../connection/session.ts'
+import { OptionError } from '../errors.ts'
+import type { Identity } from '../limits/store.ts'
+import { type CredentialOptions, maxTokenBytes } from './credentials.ts'
+
+/** Signature algorithms by family; a route pins one of them (threat A2). */
+export const algorithmFamilies: Readonly<Record<string, readonly string[]>> = {
+  HMAC: ['HS256', 'HS384', 'HS512'],
+  RSA: ['RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512'],
+  ECDSA: ['ES256', 'ES384', 'ES512'],
+  EdDSA: ['EdDSA']
+}
+
+/** The resolved `auth` of a route. */
+export interface AuthSettings extends CredentialOptions {
+  readonly verify: ((token: string, request: FastifyRequest) => unknown) | undefined
+  readonly namespace: string | undefined
+  readonly algorithms: readonly string[] | undefined
+  readonly requiredClaims: readonly string[]
+  readonly audience: string | readonly string[] | undefined
+  readonly issuer: string | readonly string[] | undefined
+  readonly maxTokenAgeMs: number | undefined
+  readonly identity: ((user: unknown) => Identity) | undefined
+  readonly messageTimeoutMs: number
+  readonly refresh: { readonly perMinute: number } | false
+}
+
+/** Verifies tokens for one route. */
+export interface Authenticator {
+  /** Once all plugins are there. @throws OptionError when @fastify/jwt is missing or its algorithm cannot be told */
+  readonly prepare: () => void
+  readonly verify: (token: string, request: FastifyRequest) => Promise<VerifyOutcome>
+  readonly identify: (user: unknown, claims: unknown) => Identity | undefined
+}
+
+/** What @fastify/jwt decorates an instance with, as far as it is used here. */
+interface JwtDecorator {
+  readonly options: { readonly verify?: { readonly algorithms?: readonly string[] } }
+  sign(payload: object): unknown
+  decode(token: string, options: object): unknown
+}
+
+type Verify = (token: string, request: FastifyRequest) => Promise<{ user: unknown; claims: unknown }>
+
+export function createAuthenticator(auth: AuthSettings, app: FastifyInstance, clock: () => number): Authenticator {
+  let verify: Verify
+  if (auth.verify !== undefined) {
+    const own = auth.verify
+    verify = async (token, request) => {
+      const user = await own(token, request)
+      return { user, claims: user }
+    }
+  }
+  const identify = (user: unknown, claims: unknown): Identity | undefined =>
+    checkIdentity(auth.identity === undefined ? identityOf(claims) : auth.identity(user))
+  return {
+    prepare: () => {
+      verify ??= jwtVerify(auth, app)
+    },
+    identify,
+    verify: async (token, request) => {
+      if (token === '' || token.length > maxTokenBytes) return refused('TOKEN_LENGTH')
+      try {
+        const { user, claims } = await verify(token, request)
+        if (user === undefined || user === null || user === false) return refused('NO_USER')
+        const claimError = auth.verify === undefined ? checkClaims(claims, auth, clock()) : undefined
+        if (claimError !== undefined) return refused(claimError)
+        const identity = identify(user, claims)
+        // Limits, kicks and expiry go by it: who has none could not be limited, ended or told apart.
+        if (identity === undefined) return refused('NO_SUBJECT')
+        if (identity.expiresAt !== undefined && identity.expiresAt <= clock()) return refused('EXPIRED')
+        return { ok: true, user, identity }
+      } catch (error) {
+        return isTokenError(error) ? refused(errorCodeOf(error)) : unavailable(errorCodeOf(error))
+      }
+    }
+  }
+}
+
+function refused(errorCode: string): VerifyOutcome {
+  return { ok: false, cause: 'unauthorized', errorCode }
+}
+
+function unavailable(errorCode: string): VerifyOutcome {
+  return { ok: false, cause: 'unavailable', errorCode }
+}
+
+/** `request.jwtVerify` with our token and our demands, so that its secret function, `trusted` and `formatUser` hold. */
+function jwtVerify(auth: AuthSettings, app: FastifyInstance): Verify {
+  const root = (app as unknown as { jwt?: JwtDecorator & Record<string, JwtDecorator> }).jwt
+  const jwt = auth.namespace === undefined ? root : root?.[auth.namespace]
+  if (jwt?.options === undefined) {
+    throw new OptionError(
+      auth.namespace === undefined
+        ? 'option "auth" needs @fastify/jwt: register it, or set auth.verify, or say auth: false'
+        : `option "auth.namespace": @fastify/jwt has no namespace "${auth.namespace}"`
+    )
+  }
+  const method = auth.namespace === undefined ? 'jwtVerify' : `${auth.namespace}JwtVerify`
+  if (!app.hasRequestDecorator(method)) {
+    throw new OptionError(
+      `option "auth.namespace": there is no request.${method}; leave @fastify/jwt its own name for it`
+    )
+  }
+  const demands = {
+    algorithms: auth.algorithms ?? defaultAlgorithms(jwt),
+    // fast-jwt checks the audience and the issuer of a token that names one (threat A4).
+    requiredClaims: [
+      ...auth.requiredClaims,
+      ...(auth.audience === undefined ? [] : ['aud']),
+      ...(auth.issuer === undefined ? [] : ['iss'])
+    ],
+    ...(auth.audience !== undefined && { allowedAud: auth.audience }),
+    ...(auth.issuer !== undefined && { allowedIss: auth.issuer }),
+    // A cache would go on admitting what has been revoked since (threat A11).
+    cache: false
+  }
+  return async (token, request) => {
+    const verifier = request as unknown as Record<string, (options: object) => Promise<unknown>>
+    const user = await verifier[method]?.({ verify: { ...demands, extractToken: () => token } })
+    const decoded = jwt.decode(token, { complete: true }) as { payload: unknown }
+    return { user, claims: decoded.payload }
+  }
+}
+
+/** The app's own choice, or HS256 for a symmetric secret; which kind it is shows in what the app itself would sign. */
+function defaultAlgorithms(jwt: JwtDecorator): readonly string[] {
+  const { algorithms } = jwt.options.verify ?? {}
+  if (algorithms !== undefined && algorithms.length > 0) {
+    checkAlgorithms(algorithms, '@fastify/jwt verify.algorithms')
+    return algorithms
+  }
+  const signed = signedAlgorithm(jwt)
+  if (signed !== undefined && algorithmFamilies.HMAC?.includes(signed)) return [signed]
+  const example = signed ?? 'RS256'
+  throw new OptionError(
+    `option "auth.algorithms" is needed: the secret of @fastify/jwt is not a plain symmetric one; set it, such as ['${example}']`
+  )
+}
+
+function signedAlgorithm(jwt: JwtDecorator): string | undefined {
+  try {
+    const token = jwt.sign({ sub: 'fastify-ws-guard' })
+    // A secret that is a function makes it a promise, which nobody else would catch.
+    Promise.resolve(token).catch(() => {})
+    return (jwt.decode(String(token), { complete: true }) as { header: { alg: string } }).header.alg
+  } catch {
+    // Verify-only, or a secret that is a function: it cannot sign here, and the developer has to say.
+    return undefined
+  }
+}
+
+/** @throws OptionError for `none`, an unknown algorithm or two families (threat A2: key confusion) */
+export function checkAlgorithms(algorithms: readonly string[], option: string): void {
+  const families = new Set(algorithms.map((name) => familyOf(name)))
+  if (algorithms.length === 0 || families.has(undefined) || families.size > 1) {
+    throw new OptionError(
+      `option "${option}" must list algorithms of one family: ${Object.values(algorithmFamilies)
+        .map((names) => names.join(', '))
+        .join(' | ')}`
+    )
+  }
+}
+
+function familyOf(algorithm: string): string | undefined {
+  return Object.keys(algorithmFamilies).find((family) => algorithmFamilies[family]?.includes(algorithm))
+}
+
+/** What fast-jwt leaves open (threats A3, A10). @returns why the token is refused */
+function checkClaims(claims: unknown, auth: AuthSettings, wallMs: number): string | undefined {
+  if (typeof claims !== 'object' || claims === null || Array.isArray(claims)) return 'CLAIMS'
+  try {
+    scan(claims, { protoAction: 'error', constructorAction: 'error' })
+  } catch {
+    return 'POISONED_CLAIM'
+  }
+  const { sub, exp, iat } = claims as { sub?: unknown; exp?: unknown; iat?: unknown }
+  // Limits, kicks and expiry go by it.
+  if (auth.identity === undefined && sub !== undefined && !isSubject(sub)) return 'SUBJECT'
+  // RFC 7519 section 4.1.4: not accepted on or after.
+  if (exp !== undefined && (!isSeconds(exp) || exp * 1000 <= wallMs)) return 'EXPIRED'
+  if (auth.maxTokenAgeMs !== undefined && (!isSeconds(iat) || wallMs - iat * 1000 > auth.maxTokenAgeMs))
+    return 'TOO_OLD'
+  return undefined
+}
+
+function isSeconds(value: unknown): value is number {
+  return typeof value === 'number' && Number.isFinite(value)
+}
+
+function isSubject(value: unknown): value is string {
+  return typeof value === 'string' && value !== ''
+}
+
+/** The registered claims of RFC 7519, as an identity; none without a subject. */
+function identityOf(claims: unknown): Identity | undefined {
+  const { sub, sid, jti, iat, exp } = claims as Record<string, unknown>
+  if (sub === undefined || sub === null) return undefined
+  return {
+    subject: sub as string,
+    ...(typeof sid === 'string' && { sessionId: sid }),
+    ...(typeof jti === 'string' && { tokenId: jti }),
+    ...(isSeconds(iat) && { issuedAt: iat * 1000 }),
+    ...(isSeconds(exp) && { expiresAt: exp * 1000 })
+  }
+}
+
+/** @throws OptionError for an identity that limits, kicks and expiry could not go by */
+function checkIdentity(identity: Identity | undefined): Identity | undefined {
+  if (identity === undefined) return undefined
+  const { subject, issuedAt = 0, expiresAt = 0 } = identity
+  // NaN is before nothing: such a credential would never expire.
+  if (!isSubject(subject) || Number.isNaN(Number(issuedAt)) || Number.isNaN(Number(expiresAt))) {
+    throw new OptionError('a user needs a "sub" that is a string, or auth.identity that returns { subject: string, … }')
+  }
+  return Object.freeze({ ...identity })
+}
+
+// jsonwebtoken, jose and fast-jwt, whichever `auth.verify` may use.
+const tokenErrorCodes =
+  /^(FST_JWT_|FAST_JWT_|ERR_JW[TSE]_|ERR_JWKS_(NO|MULTIPLE)_MATCHING_KEYS?$|ERR_JOSE_ALG_NOT_ALLOWED|ERR_JOSE_NOT_SUPPORTED)/
+const tokenErrorNames = new Set(['JsonWebTokenError', 'TokenExpiredError', 'NotBeforeError'])
+// fast-jwt's codes for what is wrong on this side.
+const ownFaults = new Set(['FAST_JWT_KEY_FETCHING_ERROR', 'FAST_JWT_INVALID_OPTION'])
+
+/** Whether the token is at fault, and not the verifier (threats A5, A12). */
+function isTokenError(error: unknown): boolean {
+  const code = readText(error, 'code')
+  if (ownFaults.has(code)) return false
+  const isUnauthorized = readText(error, 'statusCode') === '401'
+  return isUnauthorized || tokenErrorCodes.test(code) || tokenErrorNames.has(readText(error, 'name'))
+}
+
+/** For the log; a message may quote the token. */
+export function errorCodeOf(error: unknown): string {
+  return (readText(error, 'code') || readText(error, 'name') || 'UNKNOWN').slice(0, 64)
+}
+
+/** Anything can be thrown, also what throws when it is looked at. */
+function readText(error: unknown, property: string): string {
+  try {
+    const value = (error as Record<string, unknown> | null | undefined)?.[property]
+    return typeof value === 'string' || typeof value === 'number' ? String(value) : ''
+  } catch {
+    return ''
+  }
+}

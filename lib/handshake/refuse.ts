@@ -1,0 +1,82 @@
+import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify'
+import type { CloseCodeName } from '../close-codes.ts'
+import type { GuardedSocket } from '../connection/guarded-socket.ts'
+import type { Gate } from './gate.ts'
+import { httpOnlyReasons, type Refusal, refusalBody, refusalStatuses, sendRefusal, statusOf } from './refusal.ts'
+import { chooseProtocol, readOffers } from './request-shape.ts'
+import type { HandshakeSettings } from './settings.ts'
+import { type Upgrade, upgradeOf } from './upgrade.ts'
+
+/** With `refuse: 'close'` the socket is destroyed this long after the close frame. */
+const refusedSocketMs = 1_000
+
+/** Refuses as the route says: an HTTP answer, or a socket that only says a close code a browser can read. */
+export function refuse(gate: Gate, request: FastifyRequest, reply: FastifyReply, refusal: Refusal): void {
+  report(gate, request, statusOf(refusal), refusal)
+  answer(gate, request, reply, statusOf(refusal), refusal)
+}
+
+function report(gate: Gate, request: FastifyRequest, status: number, { reason, detail }: Refusal): void {
+  const { events } = gate.runtime
+  const sub = upgradeOf(request.raw)?.verified?.identity?.subject
+  const fields = { ip: request.ip, route: request.routeOptions.url, sub, reason, ...detail }
+  events.emit('ws.refused', request.log, { status, ...fields })
+  if (status === 401) events.emit('ws.auth_failed', request.log, fields)
+  else if (reason === 'forbidden') events.emit('ws.forbidden', request.log, fields)
+}
+
+function answer(gate: Gate, request: FastifyRequest, reply: FastifyReply, status: number, refusal: Refusal): void {
+  const upgrade = upgradeOf(request.raw)
+  const { settings } = upgrade ?? {}
+  const isClose = settings?.refuse === 'close' && !httpOnlyReasons.has(refusal.reason)
+  // Refused sockets live for a moment: there are never more of them than of those that still have to say who they are.
+  if (!isClose || !gate.admission.takeRefused(upgrade as Upgrade, settings.limits.connections.unauthenticated)) {
+    sendRefusal(reply, status, refusal.retryAfterMs)
+  } else {
+    reply.hijack()
+    refuseByClose(gate, request, upgrade as Upgrade, settings, status)
+  }
+}
+
+function refuseByClose(
+  gate: Gate,
+  request: FastifyRequest,
+  upgrade: Upgrade,
+  { protocols }: HandshakeSettings,
+  status: number
+): void {
+  // A browser that offered protocols and gets none fails the connection: it would never see the code.
+  const chosen = chooseProtocol(readOffers(request.headers['sec-websocket-protocol']), protocols)
+  if ('protocol' in chosen) upgrade.protocol = chosen.protocol
+  gate.websocketServer.handleUpgrade(request.raw, upgrade.socket, upgrade.head, (socket) => {
+    ;(socket as GuardedSocket).isRefused = true
+    socket.on('error', () => socket.terminate())
+    socket.close(gate.runtime.closeCodes[closeCodeOf(status)], refusalBody(status).code)
+    const timer = setTimeout(() => socket.terminate(), refusedSocketMs)
+    upgrade.socket.once('close', () => clearTimeout(timer))
+  })
+}
+
+/** A status of the developer's own hooks need not be in the table. */
+function closeCodeOf(status: number): CloseCodeName {
+  const known = (refusalStatuses as Record<number, { close: CloseCodeName }>)[status]
+  return known?.close ?? (status < 500 ? 'policy_violation' : 'internal_error')
+}
+
+/**
+ * The error handler of our routes: whatever a hook or the validation throws becomes the one body of its status; the
+ * error itself is only logged (threat H13).
+ */
+export function makeErrorHandler(gate: Gate) {
+  return (error: FastifyError, request: FastifyRequest, reply: FastifyReply): void => {
+    if (error.validation !== undefined) return refuse(gate, request, reply, { reason: 'invalid_parameters' })
+    if (error.code === 'FST_ERR_HANDLER_TIMEOUT') return refuse(gate, request, reply, { reason: 'handshake_timeout' })
+    const status = error.statusCode ?? 500
+    if (status >= 500) request.log.error({ err: error }, 'a hook of a websocket route failed')
+    // A status of the developer's own is kept; one that is no refusal is not.
+    const refused = status >= 400 && status <= 599 ? status : 500
+    const refusal: Refusal = { reason: 'hook_failed' }
+    report(gate, request, refused, refusal)
+    answer(gate, request, reply, refused, refusal)
+  }
+}

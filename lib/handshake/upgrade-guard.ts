@@ -1,0 +1,112 @@
+import type { IncomingMessage, Server, ServerResponse } from 'node:http'
+import type { Duplex } from 'node:stream'
+import type { FastifyBaseLogger } from 'fastify'
+import type { Events } from '../connection/events.ts'
+import { endSocket, type RefusalReason, refusalReasons, refuseSocket } from './refusal.ts'
+import { checkUpgrade } from './request-shape.ts'
+import { setUpgrade, upgradeOf } from './upgrade.ts'
+import { takeSecretsOut } from './url-secrets.ts'
+
+export type UpgradeListener = (request: IncomingMessage, socket: Duplex, head: Buffer) => void
+
+/** What the guard has to know; the routes registered so far fill it in. */
+export interface GuardState {
+  /** The next listener: @fastify/websocket's, which routes the request through Fastify. */
+  readonly next: UpgradeListener
+  readonly events: Events
+  readonly log: FastifyBaseLogger
+  /** Query parameters that carry credentials. */
+  readonly secretNames: ReadonlySet<string>
+  /** The largest `handshakeTimeoutMs` of all routes plus a second: the guard cannot know the route. */
+  readonly deadlineMs: () => number
+  readonly isDraining: () => boolean
+  /** Header lines for refusals on the bare socket. */
+  readonly headerLines: (isSecure: boolean) => readonly string[]
+}
+
+/** What node keeps on a socket while a response owns it; private, so only looked at. */
+type Owned = Duplex & { _httpMessage?: ServerResponse | null }
+
+/**
+ * The first and only `upgrade` listener of the server. From its first byte to its disposal a socket has an error
+ * listener (threat H10) and a deadline (threat H8), also on paths that are not ours.
+ */
+export class UpgradeGuard {
+  readonly #state: GuardState
+  readonly #pending = new Set<Duplex>()
+
+  constructor(state: GuardState) {
+    this.#state = state
+  }
+
+  /** Sockets whose handshake is under way. */
+  get pending(): number {
+    return this.#pending.size
+  }
+
+  readonly listener: UpgradeListener = (request, socket, head) => {
+    socket.on('error', () => socket.destroy())
+    const { url = '' } = request
+    // Before anything can fail: from here on no log line and no 404 can show a credential of the URL (threat P1).
+    const secrets = takeSecretsOut(request, this.#state.secretNames)
+    // Another response owns the socket: this upgrade was pipelined behind its request (CVE-2026-130647).
+    if ((socket as Owned)._httpMessage) {
+      socket.destroy()
+      return
+    }
+    const reason = this.#state.isDraining() ? 'draining' : checkUpgrade(request)
+    if (reason !== undefined) return this.#refuse(request, socket, reason)
+    this.#pending.add(socket)
+    const deadline = setTimeout(() => socket.destroy(), this.#state.deadlineMs())
+    const releases: (() => void)[] = []
+    socket.once('close', () => {
+      clearTimeout(deadline)
+      this.#pending.delete(socket)
+      for (const release of releases) release()
+    })
+    setUpgrade(request, {
+      socket,
+      head,
+      url,
+      secrets,
+      deadline,
+      releases,
+      settings: undefined,
+      headers: {},
+      protocol: '',
+      verified: undefined,
+      data: undefined,
+      releaseUnauthenticated: undefined
+    })
+    this.#state.next(request, socket, head)
+    // A response that ends is a refusal, whoever sent it: Fastify itself answers a URL it cannot route.
+    ;(socket as Owned)._httpMessage?.once('finish', () => endSocket(socket))
+  }
+
+  /** The 101 was sent: the deadline is over, the connection looks after the socket. */
+  accepted(request: IncomingMessage): void {
+    const upgrade = upgradeOf(request)
+    if (upgrade === undefined) return
+    clearTimeout(upgrade.deadline)
+    this.#pending.delete(upgrade.socket)
+  }
+
+  /** Ends every handshake under way. */
+  destroyPending(): void {
+    for (const socket of this.#pending) socket.destroy()
+  }
+
+  #refuse(request: IncomingMessage, socket: Duplex, reason: RefusalReason): void {
+    const status = refusalReasons[reason]
+    const ip = request.socket.remoteAddress
+    this.#state.events.emit('ws.refused', this.#state.log, { status, reason, ip })
+    refuseSocket(socket, status, this.#state.headerLines('encrypted' in socket && socket.encrypted === true))
+  }
+}
+
+/** Puts the guard in front of @fastify/websocket, whose listener it takes over. @returns that listener */
+export function takeOverUpgrades(server: Server, listenersBefore: readonly unknown[]): UpgradeListener {
+  const added = server.listeners('upgrade').filter((listener) => !listenersBefore.includes(listener))
+  for (const listener of added) server.removeListener('upgrade', listener as UpgradeListener)
+  return added[0] as UpgradeListener
+}

@@ -1,0 +1,91 @@
+import createError, { type FastifyErrorConstructor } from '@fastify/error'
+import type { Rate } from './token-bucket.ts'
+
+/** A store in memory answers at once, one on the network with a promise: always `await`. */
+export type MaybePromise<T> = T | Promise<T>
+
+/** Who a credential speaks for: what limits, kicks and expiry go by. Times in ms since the epoch. */
+export interface Identity {
+  readonly subject: string
+  readonly sessionId?: string
+  readonly tokenId?: string
+  readonly issuedAt?: number
+  readonly expiresAt?: number
+}
+
+/** What a single-use handshake ticket stands for. `origin` undefined: any that the route admits. */
+export interface Ticket {
+  readonly user: unknown
+  readonly identity: Identity | undefined
+  readonly route: string
+  readonly origin: string | undefined
+}
+
+/** The claim a revocation goes by: `Identity.subject`, `.sessionId` or `.tokenId`. */
+export type RevocationKind = 'sub' | 'sid' | 'jti'
+
+export interface Revocation {
+  readonly kind: RevocationKind
+  readonly value: string
+  /**
+   * Ms since the epoch. Credentials issued before, or in the same second, are refused: `iat` counts whole seconds
+   * (RFC 7519 section 2, NumericDate), so an older one cannot be told from a newer one within a second.
+   */
+  readonly issuedBefore: number
+  /** How long to remember it, in ms: as long as the longest-lived credential that it refuses. */
+  readonly keepMs: number
+}
+
+/** The store contract of @fastify/rate-limit. `timeWindow` and `ttl` in ms; exceeded when `current > max`. */
+export interface AttemptsStore {
+  incr(
+    key: string,
+    callback: (error: Error | null, result?: { current: number; ttl: number }) => void,
+    timeWindow: number,
+    max: number
+  ): void
+  /** A store with its own counts, for a limiter with its own options. */
+  child(routeOptions: object): AttemptsStore
+}
+
+/**
+ * Where limits, tickets and revocations live. An implementation fails closed: when it cannot know, it answers as if
+ * the limit were reached, or throws; the handshake is then refused.
+ */
+export interface Store {
+  /** Passed to @fastify/rate-limit as its `store`. */
+  readonly Attempts: new (
+    options: object
+  ) => AttemptsStore
+  /** Takes one of `max` concurrent slots. Each true is given back with one `releaseSlot`. */
+  acquireSlot(key: string, max: number): MaybePromise<boolean>
+  releaseSlot(key: string): void
+  /**
+   * limits.userMessages: a token bucket shared by all connections of a user. False: not admitted. Answers at once,
+   * because it is asked for every message: a store on the network hands out batches.
+   */
+  takeUserBudget(subject: string, cost: number, rate: Rate): boolean
+  /** Takes from the same bucket whether it is there or not: what a handler costs beyond the token of its message. */
+  chargeUserBudget(subject: string, cost: number, rate: Rate): void
+  /** @throws StoreFullError */
+  putTicket(hash: string, ticket: Ticket, ttlMs: number): MaybePromise<void>
+  /** Atomic and single use: of any number of racing calls one gets the ticket. Expired or unknown: undefined. */
+  takeTicket(hash: string): MaybePromise<Ticket | undefined>
+  /** Twice for the same value: the later `issuedBefore` and the longer keep hold. @throws StoreFullError */
+  revoke(revocation: Revocation): MaybePromise<void>
+  /** Refuses a subject until a time on the wall clock, in ms since the epoch; the last call holds. @throws StoreFullError */
+  block(subject: string, untilMs: number): MaybePromise<void>
+  unblock(subject: string): MaybePromise<void>
+  /** True when revoked or blocked. A credential without `issuedAt` counts as issued before any revocation. */
+  isRefused(identity: Identity): MaybePromise<boolean>
+  /** Live entries by table, for `stats()` and leak tests. */
+  sizes(): Readonly<Record<string, number>>
+  close(): MaybePromise<void>
+}
+
+/**
+ * A ticket, revocation or block that found no room, although everything expired was thrown away. `code` is
+ * `WSG_ERR_STORE_FULL`, `statusCode` 503: in an HTTP handler that issues tickets it is the right answer as it is.
+ */
+export const StoreFullError: FastifyErrorConstructor<{ code: 'WSG_ERR_STORE_FULL'; statusCode: 503 }, [string]> =
+  createError('WSG_ERR_STORE_FULL', 'fastify-ws-guard: no room for another %s', 503)

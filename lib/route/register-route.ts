@@ -1,0 +1,220 @@
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import type { GuardedSocket } from '../connection/guarded-socket.ts'
+import type { ConnectionSettings } from '../connection/types.ts'
+import type { Contract } from '../contract.ts'
+import { OptionError } from '../errors.ts'
+import { accept } from '../handshake/accept.ts'
+import type { AttemptLimits, AttemptsOptions } from '../handshake/attempts.ts'
+import { type AuthSettings, createAuthenticator } from '../handshake/authenticate.ts'
+import { compileOrigins, type OriginPolicy } from '../handshake/origin.ts'
+import { type Gate, makeErrorHandler } from '../handshake/pipeline.ts'
+import { standInFor } from '../handshake/request-stand-in.ts'
+import type { HandshakeSettings } from '../handshake/settings.ts'
+import { guardedConfig } from '../handshake/upgrade.ts'
+import type { Limits } from '../limits/limits.ts'
+import { type CompiledContract, compileContract } from '../messages/compile-contract.ts'
+import {
+  checkDecisions,
+  checkOwnVerifier,
+  checkQueryNames,
+  checkTogether,
+  type QueryNames,
+  queryNamesOf
+} from './check-options.ts'
+import { handlersOf, rawHandlerOf, withAuthMessage } from './handlers.ts'
+import { isRecord } from './option-checks.ts'
+import { type OptionValues, resolveOptions } from './resolve-options.ts'
+
+/** What a route shares with its plugin. */
+export interface RouteContext {
+  readonly gate: Gate
+  readonly attempts: AttemptLimits
+  readonly pluginValues: OptionValues
+  readonly routes: HandshakeSettings[]
+  /** Contracts by the developer's own object, and by name: two of one name would share topics. */
+  readonly contracts: Map<Contract, CompiledContract>
+  readonly queryNames: QueryNames
+}
+
+/** A route's options, as they come: the types of `options.ts` are for the developer. */
+export type RouteOptions = Readonly<Record<string, unknown>>
+
+const hookNames = ['onRequest', 'preParsing', 'preValidation', 'preHandler'] as const
+const fastifyNames = [...hookNames, 'config', 'constraints', 'logLevel', 'prefixTrailingSlash'] as const
+const ownNames = [
+  'contract',
+  'handlers',
+  'handler',
+  'schema',
+  'data',
+  'topics',
+  'onOpen',
+  'onClose',
+  'onError'
+] as const
+const foreignNames = new Set<string>([...fastifyNames, ...ownNames])
+
+/** `app.wsRoute()`: one Fastify GET route whose handler takes the socket over. */
+export function registerRoute(context: RouteContext, app: FastifyInstance, path: string, given: unknown): void {
+  const where = `wsRoute('${app.prefix}${path}')`
+  if (typeof path !== 'string' || !path.startsWith('/')) throw new OptionError(`${where}: the path must begin with "/"`)
+  if (!isRecord(given)) throw new OptionError(`${where}: the options must be an object`)
+  // Own properties only: a polluted prototype is no hook and no handler.
+  const options: RouteOptions = { __proto__: null, ...given }
+  const settings = resolveRoute(context, app, path, options, where)
+  const { gate } = context
+  app.route({
+    ...pick(options, fastifyNames),
+    method: 'GET',
+    url: path,
+    exposeHeadRoute: false,
+    // A copy: @fastify/websocket and Fastify write into it.
+    schema: { ...(options.schema as object | undefined), hide: true } as object,
+    // The app's own @fastify/rate-limit would count handshakes a second time; config.rateLimit asks for it.
+    config: guardedConfig({ rateLimit: false, ...(options.config as object | undefined) }, settings),
+    handlerTimeout: settings.handshakeTimeoutMs,
+    errorHandler: makeErrorHandler(gate),
+    // A plain GET of the same URL may carry a token too: its query is not logged.
+    logSerializers: { req: serializeRequest },
+    // Never reached: onRequest answers a GET without an upgrade with 426.
+    handler: (_: FastifyRequest, reply: FastifyReply) => reply.code(426).send(),
+    wsHandler: (socket: GuardedSocket, request: FastifyRequest) => accept(gate, socket, request)
+  } as unknown as Parameters<FastifyInstance['route']>[0])
+  context.routes.push(settings)
+}
+
+function serializeRequest(request: FastifyRequest): object {
+  const { method, url, ip, socket, host } = request
+  return { method, url: url.split('?')[0], host, remoteAddress: ip, remotePort: socket?.remotePort }
+}
+
+function resolveRoute(
+  context: RouteContext,
+  app: FastifyInstance,
+  path: string,
+  options: RouteOptions,
+  where: string
+): HandshakeSettings {
+  const values = resolveOptions(options, 'route', where, context.pluginValues, foreignNames)
+  const isRaw = options.contract === undefined
+  checkFunctions(options, where)
+  checkTogether(values, where)
+  checkDecisions(values, where, isRaw)
+  checkOwnVerifier(options.auth, values, where)
+  const auth = resolveAuth(context, app, values)
+  checkQuery(context.queryNames, options.schema, auth, where)
+  const contract = isRaw ? undefined : contractOf(context, options.contract as Contract, where)
+  const originPolicy = values.get<OriginPolicy>('origins')
+  // The plugin's hosts are for its 'same-origin', which a route may replace by a list.
+  const hosts = originPolicy === 'same-origin' ? values.get<readonly string[]>('hosts') : (options.hosts as undefined)
+  const settings: HandshakeSettings = {
+    ...connectionSettings(values, options, app, contract, where),
+    path: app.prefix + path,
+    originPolicy,
+    hosts,
+    origins: compileOrigins(originPolicy, hosts, `${where}: origins`),
+    missingOrigin: values.get('missingOrigin'),
+    requireTls: values.get('requireTls') ?? process.env.NODE_ENV === 'production',
+    auth,
+    authorize: values.get('authorize'),
+    makeData: options.data as HandshakeSettings['makeData'],
+    protocols: values.get('protocols'),
+    refuse: values.get('refuse'),
+    handshakeTimeoutMs: values.get('handshakeTimeoutMs'),
+    upgradeHeaders: values.get<Record<string, string> | undefined>('upgradeHeaders'),
+    attempts: context.attempts.forRoute(values.group<AttemptsOptions>('limits.attempts')),
+    session: {
+      refresh: auth === false ? false : auth.refresh,
+      verify: (token, connection) =>
+        (auth as Exclude<HandshakeSettings['auth'], false>).authenticator.verify(token, standInFor(connection)),
+      // Asked again only with `reauthorizeMs`, which does not boot without it.
+      authorize: (connection) =>
+        (settings.authorize as NonNullable<typeof settings.authorize>)(connection.user, standInFor(connection))
+    }
+  }
+  return Object.freeze(settings)
+}
+
+function resolveAuth(context: RouteContext, app: FastifyInstance, values: OptionValues): HandshakeSettings['auth'] {
+  if (values.get('auth') === false) return false
+  const auth = values.group<AuthSettings>('auth')
+  return { ...auth, authenticator: createAuthenticator(auth, app, context.gate.runtime.clock.wall) }
+}
+
+function checkQuery(names: QueryNames, schema: unknown, auth: HandshakeSettings['auth'], where: string): void {
+  for (const name of queryNamesOf(schema)) names.declared.add(name)
+  if (auth !== false && auth.from.includes('query')) names.secret.add(auth.queryParam)
+  checkQueryNames(names, where)
+}
+
+function connectionSettings(
+  values: OptionValues,
+  options: RouteOptions,
+  app: FastifyInstance,
+  contract: CompiledContract | undefined,
+  where: string
+): Omit<ConnectionSettings, 'path' | 'session'> {
+  const limits = limitsOf(values)
+  const hasAuth = values.get('auth') !== false
+  return {
+    contract: contract && hasAuth ? withAuthMessage(contract) : contract,
+    handlers: contract === undefined ? new Map() : handlersOf(options, contract, limits, app, where),
+    limits,
+    heartbeat: values.group('heartbeat'),
+    handlerTimeoutMs: values.get('handlerTimeoutMs'),
+    closeTimeoutMs: values.get('closeTimeoutMs'),
+    idleTimeoutMs: values.get('idleTimeoutMs'),
+    maxLifetimeMs: values.get('maxLifetimeMs'),
+    reauthorizeMs: values.get('reauthorizeMs'),
+    topics: options.topics as ConnectionSettings['topics'],
+    onOpen:
+      contract === undefined ? rawHandlerOf(options, app, where) : (options.onOpen as ConnectionSettings['onOpen']),
+    onClose: options.onClose as ConnectionSettings['onClose'],
+    onError: options.onError as ConnectionSettings['onError'],
+    log: options.logLevel === undefined ? app.log : app.log.child({}, { level: options.logLevel as string })
+  }
+}
+
+function limitsOf(values: OptionValues): Limits {
+  const limits: Limits = {
+    maxPayloadBytes: values.get('limits.maxPayloadBytes'),
+    messages: values.group('limits.messages'),
+    userMessages: values.get('limits.userMessages'),
+    bytes: values.group('limits.bytes'),
+    fragments: values.group('limits.fragments'),
+    controlFrames: values.group('limits.controlFrames'),
+    json: values.group('limits.json'),
+    strikes: values.group('limits.strikes'),
+    queue: values.group('limits.queue'),
+    sendBuffer: values.group('limits.sendBuffer'),
+    topics: values.get('limits.topics'),
+    connections: values.group('limits.connections')
+  }
+  return Object.freeze(limits)
+}
+
+function contractOf(context: RouteContext, contract: Contract, where: string): CompiledContract {
+  const known = context.contracts.get(contract)
+  if (known !== undefined) return known
+  const compiled = compileContract(contract, where)
+  for (const other of context.contracts.values()) {
+    if (other.name === compiled.name) {
+      throw new OptionError(`${where}: another contract is named "${compiled.name}" too; topics go by name: rename one`)
+    }
+  }
+  context.contracts.set(contract, compiled)
+  return compiled
+}
+
+function checkFunctions(options: RouteOptions, where: string): void {
+  for (const name of ['data', 'topics', 'onOpen', 'onClose', 'onError']) {
+    const value = options[name]
+    if (value !== undefined && typeof value !== 'function') {
+      throw new OptionError(`${where}: option "${name}" must be a function`)
+    }
+  }
+}
+
+function pick(options: RouteOptions, names: readonly string[]): RouteOptions {
+  return Object.fromEntries(names.filter((name) => options[name] !== undefined).map((name) => [name, options[name]]))
+}

@@ -1,0 +1,189 @@
+import type { ConnectionQuery } from '../connection/registry.ts'
+import { revoke as endRevoked } from '../connection/session.ts'
+import type { Contract, ServerMessageOf, ServerType } from '../contract.ts'
+import { OptionError } from '../errors.ts'
+import { compileOrigins, type OriginPolicy } from '../handshake/origin.ts'
+import type { HandshakeSettings } from '../handshake/settings.ts'
+import { issueTicket, maxTicketTtlMs } from '../handshake/tickets.ts'
+import type { UpgradeGuard } from '../handshake/upgrade-guard.ts'
+import type { RevocationKind } from '../limits/store.ts'
+import type { RouteContext } from './register-route.ts'
+
+/** A revocation is kept as long as the longest-lived credential it refuses: 30 days unless said otherwise. */
+export const defaultKeepMs = 2_592_000_000
+
+/** How a route is protected. */
+export interface RoutePosture {
+  readonly path: string
+  readonly kind: 'contract' | 'raw'
+  readonly contract: string | undefined
+  readonly origins: OriginPolicy
+  readonly hosts: readonly string[] | undefined
+  readonly missingOrigin: 'bearer-only' | 'refuse'
+  readonly requireTls: boolean
+  readonly auth: readonly string[] | false
+  readonly authorize: boolean
+  readonly protocols: readonly string[]
+  readonly limits: HandshakeSettings['limits']
+}
+
+/** `app.wsGuard` */
+export interface WsGuard {
+  /** Open connections of this node. */
+  readonly connections: number
+  /**
+   * Sends a message to all subscribers of a topic, encoded once.
+   * @returns to how many connections of this node it was written
+   * @throws EncodeError when the message does not match its schema; OptionError for a contract no route has
+   */
+  publish<C extends Contract, K extends ServerType<C>>(
+    contract: C,
+    topic: string,
+    type: K,
+    message: ServerMessageOf<C, K>
+  ): number
+  /** Closes with 4003 all connections for which every criterion given holds. @returns how many were closed here */
+  disconnect(query: ConnectionQuery, options?: { readonly reason?: string }): Promise<number>
+  /**
+   * Closes connections and refuses credentials issued before `issuedBefore` (ms since the epoch; now by default) or in
+   * the same second; logging in again works. Kept for `keepMs`: as long as your longest-lived token, 30 days by default.
+   * @returns how many were closed here
+   */
+  revoke(
+    query: { readonly sub?: string; readonly sid?: string; readonly jti?: string },
+    options?: { readonly issuedBefore?: number; readonly keepMs?: number }
+  ): Promise<number>
+  /** Closes a user's connections and refuses new ones until a time (ms since the epoch). @returns how many were closed */
+  block(query: { readonly sub: string }, options: { readonly untilMs: number }): Promise<number>
+  unblock(query: { readonly sub: string }): Promise<void>
+  /** A single-use credential for one handshake, at most 30 s old, bound to a route and, where given, an Origin. */
+  issueTicket(options: {
+    readonly user: unknown
+    readonly route: string
+    readonly origin?: string
+    readonly ttlMs?: number
+  }): Promise<{ readonly ticket: string; readonly expiresInMs: number }>
+  /** How each route is protected. */
+  routes(): readonly RoutePosture[]
+  /** Sizes of everything that grows with use. */
+  stats(): Readonly<Record<string, number>>
+}
+
+export function createWsGuard(context: RouteContext, guard: UpgradeGuard): WsGuard {
+  const { runtime, admission } = context.gate
+  const { registry, store, topics } = runtime
+  const disconnect: WsGuard['disconnect'] = async (query, { reason } = {}) => {
+    checkQuery(query)
+    const found = registry.find(query).filter(({ state }) => state === 'open')
+    for (const connection of found) endRevoked(connection, reason)
+    return found.length
+  }
+  return {
+    get connections() {
+      return registry.size
+    },
+    publish: (contract, topic, type, message) => {
+      const outgoing = context.contracts.get(contract)?.outgoing.get(type)
+      if (outgoing === undefined) throw new OptionError(`publish: no route has a contract with the message "${type}"`)
+      return topics.deliver(contract.name, topic, outgoing.encode(message))
+    },
+    disconnect,
+    revoke: async (query, { issuedBefore = runtime.clock.wall(), keepMs = defaultKeepMs } = {}) => {
+      const criterion = criterionOf(query)
+      checkTime('revoke: "issuedBefore"', issuedBefore)
+      checkTime('revoke: "keepMs"', keepMs)
+      // A jti names one token: it is refused whatever its issuer's clock said.
+      const before = criterion.kind === 'jti' ? Number.POSITIVE_INFINITY : issuedBefore
+      await store.revoke({ ...criterion, issuedBefore: before, keepMs })
+      const found = registry
+        .find({ [criterion.kind]: criterion.value })
+        .filter(({ state, identity }) => state === 'open' && isIssuedBefore(identity?.issuedAt, before))
+      for (const connection of found) endRevoked(connection, undefined)
+      return found.length
+    },
+    block: async ({ sub }, { untilMs }) => {
+      checkQuery({ sub })
+      checkTime('block: "untilMs"', untilMs)
+      await store.block(sub, untilMs)
+      return disconnect({ sub })
+    },
+    unblock: async ({ sub }) => {
+      checkQuery({ sub })
+      await store.unblock(sub)
+    },
+    issueTicket: async ({ user, route, origin, ttlMs = maxTicketTtlMs }) => {
+      const settings = context.routes.find(({ path }) => path === route)
+      if (settings === undefined || settings.auth === false || !settings.auth.from.includes('ticket')) {
+        throw new OptionError(`issueTicket: "route" must be the path of a wsRoute with 'ticket' in auth.from`)
+      }
+      if (user === undefined || user === null) throw new OptionError('issueTicket: "user" is missing')
+      if (origin !== undefined) compileOrigins([origin], undefined, 'issueTicket: "origin"')
+      const identity = settings.auth.authenticator.identify(user, user)
+      if (identity === undefined) throw new OptionError('issueTicket: "user" needs a "sub", or the route auth.identity')
+      const ticket = await issueTicket(store, { user, identity, route, origin }, ttlMs)
+      return { ticket, expiresInMs: ttlMs }
+    },
+    routes: () => context.routes.map(postureOf),
+    stats: () => ({
+      ...registry.sizes(),
+      ...prefixed('store.', store.sizes()),
+      topics: topics.size,
+      slots: admission.total,
+      unauthenticated: admission.unauthenticated,
+      refused: admission.refused,
+      handshakes: guard.pending,
+      bufferedBytes: runtime.sendBuffers.countedBytes
+    })
+  }
+}
+
+const criteria: readonly string[] = ['sub', 'sid', 'jti', 'ip', 'id', 'route'] satisfies (keyof ConnectionQuery)[]
+
+/** A criterion that is misspelt or undefined must not widen a kick to everybody else. */
+function checkQuery(query: ConnectionQuery): void {
+  const given = Object.entries(query)
+  if (given.length === 0 || given.some(([name, value]) => !criteria.includes(name) || typeof value !== 'string')) {
+    throw new OptionError(`name at least one of ${criteria.join(', ')}, each a string and none undefined`)
+  }
+}
+
+/** Neither NaN nor Infinity: a store could not compare it. */
+function checkTime(name: string, ms: unknown): void {
+  if (!Number.isFinite(ms) || (ms as number) < 0) throw new OptionError(`${name} must be a number of ms from 0`)
+}
+
+/** A store's tables are named by whoever wrote it. */
+function prefixed(prefix: string, sizes: Readonly<Record<string, number>>): Readonly<Record<string, number>> {
+  return Object.fromEntries(Object.entries(sizes).map(([name, size]) => [prefix + name, size]))
+}
+
+function criterionOf(query: { sub?: string; sid?: string; jti?: string }): { kind: RevocationKind; value: string } {
+  const [[kind, value] = [], ...others] = Object.entries(query)
+  if (typeof value !== 'string' || others.length > 0 || !['sub', 'sid', 'jti'].includes(String(kind))) {
+    throw new OptionError('revoke: name exactly one of sub, sid, jti, as a string')
+  }
+  return { kind: kind as RevocationKind, value }
+}
+
+/** `iat` is in whole seconds: a credential of the same second is one of those that are revoked. */
+function isIssuedBefore(issuedAt: number | undefined, issuedBefore: number): boolean {
+  return issuedAt === undefined || Math.floor(issuedAt / 1000) <= Math.floor(issuedBefore / 1000)
+}
+
+function postureOf(settings: HandshakeSettings): RoutePosture {
+  const { path, contract, originPolicy, hosts, missingOrigin, requireTls, auth, authorize, protocols, limits } =
+    settings
+  return {
+    path,
+    kind: contract === undefined ? 'raw' : 'contract',
+    contract: contract?.name,
+    origins: originPolicy,
+    hosts,
+    missingOrigin,
+    requireTls,
+    auth: auth === false ? false : auth.from,
+    authorize: authorize !== undefined,
+    protocols,
+    limits
+  }
+}
