@@ -5,55 +5,20 @@ import { type CloseCause, closeCauses, isSendableCloseCode, truncateCloseReason 
 import { isInstance } from '../errors.ts'
 import type { Identity } from '../limits/store.ts'
 import { TokenBucket } from '../limits/token-bucket.ts'
-import type { IncomingMessage } from '../messages/compile-contract.ts'
 import { EncodeError } from '../messages/encode.ts'
 import { discardUnread } from './discard.ts'
 import type { EventFields, EventName } from './events.ts'
 import type { GuardedSocket } from './guarded-socket.ts'
 import { releaseBuffered, write } from './outbound.ts'
+import type { Admitted, Frame, Job, Spell } from './parts.ts'
 import type { Runtime } from './runtime.ts'
-import type { CloseInfo, ConnectionSettings, ConnectionState, Handler, WsConnection } from './types.ts'
+import type { CloseInfo, ConnectionSettings, ConnectionState, WsConnection } from './types.ts'
 
 /** After an abusive end the close frame has this long to leave; then the socket is destroyed (threat R7). */
 export const abuseGraceMs = 250
 
 /** Why reading is paused; a socket reads again when no reason is left. */
 export const pausedBy = { limit: 1, queue: 2, drain: 4 } as const
-
-/** A message that waits for its turn. */
-export interface Job {
-  readonly declared: IncomingMessage
-  readonly handler: Handler
-  readonly message: Record<string, unknown>
-  readonly ref: string | number | undefined
-  readonly bytes: number
-}
-
-/** A frame as it came. Text is always a Buffer; `socket.binaryType` decides what a binary one is. */
-export interface Frame {
-  readonly data: Buffer
-  readonly bytes: number
-  readonly isBinary: boolean
-}
-
-/** From the first frame dropped or delayed until the bucket is full again. */
-export interface Spell {
-  dropped: number
-  readonly refs: (string | number)[]
-  readonly delayed: Frame[]
-  delayedBytes: number
-  timer: NodeJS.Timeout | undefined
-}
-
-/** What the handshake hands over. */
-export interface Admitted {
-  readonly user: unknown
-  readonly identity: Identity | undefined
-  readonly params: unknown
-  readonly query: unknown
-  readonly ip: string
-  readonly data: unknown
-}
 
 /**
  * The one place where the state of an open socket lives: open → closing → closed, each step once. What happens to

@@ -2,9 +2,10 @@ import { errorCodes } from '../errors.ts'
 import { parseJson, readRef } from '../messages/decode.ts'
 import { encodeErrorMessage } from '../messages/encode.ts'
 import { takeUserToken } from './budget.ts'
-import { type Connection, type Frame, pausedBy, type Spell } from './connection.ts'
+import { type Connection, pausedBy } from './connection.ts'
 import { accept, strike } from './dispatch.ts'
 import { write } from './outbound.ts'
+import type { Frame, Spell } from './parts.ts'
 
 /** Answers of a spell name at most so many dropped messages. */
 export const maxRefs = 64

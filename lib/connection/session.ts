@@ -4,9 +4,10 @@ import { MessageError } from '../errors.ts'
 import type { Identity } from '../limits/store.ts'
 import { parseJson } from '../messages/decode.ts'
 import { encodeAuthOk } from '../messages/encode.ts'
-import { type Connection, type Frame, isPromise } from './connection.ts'
+import { type Connection, isPromise } from './connection.ts'
 import { accept, open } from './dispatch.ts'
 import { write } from './outbound.ts'
+import type { Frame } from './parts.ts'
 
 /** A verified credential. */
 export interface Verified {

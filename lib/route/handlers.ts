@@ -5,7 +5,7 @@ import type { ConnectionSettings, Handler, WsConnection } from '../connection/ty
 import { OptionError } from '../errors.ts'
 import type { Limits } from '../limits/limits.ts'
 import type { CompiledContract, IncomingMessage } from '../messages/compile-contract.ts'
-import type { RouteOptions } from './register-route.ts'
+import type { RouteOptions } from './resolve-options.ts'
 
 /** The `auth` message of the wire, which no contract declares: a new token in place of the old one. */
 const authMessage: IncomingMessage = {

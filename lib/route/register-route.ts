@@ -23,7 +23,7 @@ import {
 } from './check-options.ts'
 import { handlersOf, rawHandlerOf, withAuthMessage } from './handlers.ts'
 import { isRecord } from './option-checks.ts'
-import { type OptionValues, resolveOptions } from './resolve-options.ts'
+import { type OptionValues, type RouteOptions, resolveOptions } from './resolve-options.ts'
 
 /** What a route shares with its plugin. */
 export interface RouteContext {
@@ -35,9 +35,6 @@ export interface RouteContext {
   readonly contracts: Map<Contract, CompiledContract>
   readonly queryNames: QueryNames
 }
-
-/** A route's options, as they come: the types of `options.ts` are for the developer. */
-export type RouteOptions = Readonly<Record<string, unknown>>
 
 const hookNames = ['onRequest', 'preParsing', 'preValidation', 'preHandler'] as const
 const fastifyNames = [...hookNames, 'config', 'constraints', 'logLevel', 'prefixTrailingSlash'] as const

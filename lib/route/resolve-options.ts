@@ -2,6 +2,9 @@ import { OptionError } from '../errors.ts'
 import { isRecord } from './option-checks.ts'
 import { type OptionEntry, optionTable } from './option-table.ts'
 
+/** A route's options, as they come: the types of `options.ts` are for the developer. */
+export type RouteOptions = Readonly<Record<string, unknown>>
+
 /** Options by their path, checked, with defaults. What was not set and has no default is undefined. */
 export class OptionValues {
   readonly #values: ReadonlyMap<string, unknown>

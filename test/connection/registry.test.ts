@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import type { Admitted } from '../../lib/connection/connection.ts'
+import type { Admitted } from '../../lib/connection/parts.ts'
 import { until } from '../support/wait.ts'
 import { Guard, type Opened } from './harness.ts'
 

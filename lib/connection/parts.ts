@@ -1,0 +1,38 @@
+import type { Identity } from '../limits/store.ts'
+import type { IncomingMessage } from '../messages/compile-contract.ts'
+import type { Handler } from './types.ts'
+
+/** A message that waits for its turn. */
+export interface Job {
+  readonly declared: IncomingMessage
+  readonly handler: Handler
+  readonly message: Record<string, unknown>
+  readonly ref: string | number | undefined
+  readonly bytes: number
+}
+
+/** A frame as it came. Text is always a Buffer; `socket.binaryType` decides what a binary one is. */
+export interface Frame {
+  readonly data: Buffer
+  readonly bytes: number
+  readonly isBinary: boolean
+}
+
+/** From the first frame dropped or delayed until the bucket is full again. */
+export interface Spell {
+  dropped: number
+  readonly refs: (string | number)[]
+  readonly delayed: Frame[]
+  delayedBytes: number
+  timer: NodeJS.Timeout | undefined
+}
+
+/** What the handshake hands over. */
+export interface Admitted {
+  readonly user: unknown
+  readonly identity: Identity | undefined
+  readonly params: unknown
+  readonly query: unknown
+  readonly ip: string
+  readonly data: unknown
+}
