@@ -7,6 +7,7 @@ import { closeSchema, node } from './close-schema.ts'
 import { maxRefLength } from './decode.ts'
 import { type Detail, explain } from './details.ts'
 import { compileEncoder, compileMessageEncoder } from './encode.ts'
+import { isObject } from './is-object.ts'
 import { isTypeBoxSchema, lintSchema, type Refuse } from './schema-lint.ts'
 
 export type { Detail } from './details.ts'
@@ -169,8 +170,4 @@ function withEnvelope(type: string, schema: TSchema): TSchema {
 function isName(value: unknown): value is string {
   if (typeof value !== 'string' || value.length > maxNameLength) return false
   return value !== '' && value.trim() === value && !/[\p{C}\p{Zl}\p{Zp}]/u.test(value)
-}
-
-function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
 }

@@ -2,6 +2,7 @@
 import secureJsonParse from 'secure-json-parse'
 import type { CompiledContract, IncomingMessage } from './compile-contract.ts'
 import type { Detail } from './details.ts'
+import { isObject } from './is-object.ts'
 
 export interface JsonLimits {
   /** How deep objects and arrays may nest; the message itself is the first level. */
@@ -121,8 +122,4 @@ function rejected(
   details: Detail[] | undefined
 ): Decoded {
   return { kind: 'rejected', code, ref, details }
-}
-
-function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
 }

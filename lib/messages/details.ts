@@ -5,6 +5,7 @@
  */
 import { FormatRegistry, Kind, type TSchema } from '@sinclair/typebox'
 import { publicFormatName } from './formats.ts'
+import { isObject } from './is-object.ts'
 import { step } from './schema-lint.ts'
 import { hasUniqueItems, uniqueItemsKind } from './unique-items.ts'
 
@@ -71,10 +72,6 @@ function visit(schema: TSchema, value: unknown, path: string, walk: Walk): void 
       if (problem) report(walk, path, problem)
     }
   }
-}
-
-function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
 
 /** True when a walk of its own finds nothing; also when the visits are used up, and nothing more is reported then. */

@@ -4,6 +4,7 @@
  */
 import { Kind, type TSchema } from '@sinclair/typebox'
 import { TypeCompiler } from '@sinclair/typebox/compiler'
+import { isObject } from './is-object.ts'
 
 export type Project = (value: unknown) => unknown
 
@@ -44,10 +45,6 @@ export function compileProjection(schema: TSchema, reserved: readonly string[] =
 
 function isScalar(value: unknown): boolean {
   return (typeof value !== 'object' && typeof value !== 'function') || value === null
-}
-
-function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
 
 /** What the schema leaves open: whatever JSON makes of it. @throws TypeError for a circle or a bigint */

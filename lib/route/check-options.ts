@@ -1,8 +1,7 @@
 import { OptionError } from '../errors.ts'
 import { checkAlgorithms } from '../handshake/authenticate.ts'
-import type { CredentialSource } from '../handshake/credentials.ts'
-import { ticketParam } from '../handshake/credentials.ts'
-import { isRecord } from './option-checks.ts'
+import { type CredentialSource, ticketParam } from '../handshake/credentials.ts'
+import { isObject } from '../messages/is-object.ts'
 import type { OptionValues } from './resolve-options.ts'
 
 /** What is right by itself and wrong together. Each error names both options and the fix. */
@@ -60,7 +59,7 @@ export function checkDecisions(values: OptionValues, where: string, isRaw: boole
 /** Options of @fastify/jwt beside a verifier of one's own would look as if they held. */
 export function checkOwnVerifier(auth: unknown, values: OptionValues, where: string): void {
   // The verifier may be the plugin's: what the route says beside it would not hold either.
-  if (!isRecord(auth) || values.get('auth.verify') === undefined) return
+  if (!isObject(auth) || values.get('auth.verify') === undefined) return
   for (const name of ['namespace', 'algorithms', 'requiredClaims', 'audience', 'issuer', 'maxTokenAgeMs']) {
     if (auth[name] !== undefined) {
       throw new OptionError(
@@ -92,6 +91,6 @@ export function checkQueryNames({ secret, declared }: QueryNames, where: string)
 
 /** The properties that a route's `schema.querystring` declares. */
 export function queryNamesOf(schema: unknown): readonly string[] {
-  const querystring = isRecord(schema) ? schema.querystring : undefined
-  return isRecord(querystring) && isRecord(querystring.properties) ? Object.keys(querystring.properties) : []
+  const querystring = isObject(schema) ? schema.querystring : undefined
+  return isObject(querystring) && isObject(querystring.properties) ? Object.keys(querystring.properties) : []
 }

@@ -2,6 +2,7 @@ import { validateHeaderName, validateHeaderValue } from 'node:http'
 import { type CloseCodeName, closeCodePresets, closeCodes, isSendableCloseCode } from '../close-codes.ts'
 import { credentialSources } from '../handshake/credentials.ts'
 import { credentialPrefixes } from '../handshake/request-shape.ts'
+import { isObject } from '../messages/is-object.ts'
 
 /** What an option may be: in words, for the error, and as a test. */
 export interface OptionCheck {
@@ -47,7 +48,7 @@ export function shape(properties: Readonly<Record<string, OptionCheck>>): Option
   return {
     allowed: `{ ${names.map((name) => `${name}: ${properties[name]?.allowed}`).join(', ')} }`,
     accepts: (value) =>
-      isRecord(value) &&
+      isObject(value) &&
       Object.keys(value).length === names.length &&
       names.every((name) => properties[name]?.accepts(value[name]))
   }
@@ -82,7 +83,7 @@ export const credentialFrom: OptionCheck = {
 }
 export const store: OptionCheck = {
   allowed: 'a store (see the type Store)',
-  accepts: (value) => isRecord(value) && typeof value.acquireSlot === 'function' && typeof value.Attempts === 'function'
+  accepts: (value) => isObject(value) && typeof value.acquireSlot === 'function' && typeof value.Attempts === 'function'
 }
 
 // RFC 6455 section 4.1: a subprotocol is a token of RFC 7230.
@@ -107,7 +108,7 @@ const forbiddenHeaders =
 
 export const constantHeaders: OptionCheck = {
   allowed: 'an object of constant header values, none of the handshake itself',
-  accepts: (value) => isRecord(value) && Object.entries(value).every(([name, content]) => isHeader(name, content))
+  accepts: (value) => isObject(value) && Object.entries(value).every(([name, content]) => isHeader(name, content))
 }
 
 function isHeader(name: string, value: unknown): boolean {
@@ -126,14 +127,10 @@ export const closeCodeMap: OptionCheck = {
     .join(' or ')}, or an object of ${Object.keys(closeCodes).join(', ')} with codes that may be sent`,
   accepts: (value) =>
     (typeof value === 'string' && Object.hasOwn(closeCodePresets, value)) ||
-    (isRecord(value) &&
+    (isObject(value) &&
       Object.entries(value).every(
         ([name, code]) => Object.hasOwn(closeCodes, name as CloseCodeName) && isSendableCloseCode(code)
       ))
 }
 
 export const anything: OptionCheck = { allowed: 'any value', accepts: () => true }
-
-export function isRecord(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
-}

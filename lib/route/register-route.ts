@@ -14,6 +14,7 @@ import type { HandshakeSettings } from '../handshake/settings.ts'
 import { guardedConfig } from '../handshake/upgrade.ts'
 import type { Limits } from '../limits/limits.ts'
 import { type CompiledContract, compileContract } from '../messages/compile-contract.ts'
+import { isObject } from '../messages/is-object.ts'
 import {
   checkDecisions,
   checkOwnVerifier,
@@ -23,7 +24,6 @@ import {
   queryNamesOf
 } from './check-options.ts'
 import { handlersOf, rawHandlerOf, withAuthMessage } from './handlers.ts'
-import { isRecord } from './option-checks.ts'
 import { type OptionValues, type RouteOptions, resolveOptions } from './resolve-options.ts'
 
 /** What a route shares with its plugin. */
@@ -56,7 +56,7 @@ const foreignNames = new Set<string>([...fastifyNames, ...ownNames])
 export function registerRoute(context: RouteContext, app: FastifyInstance, path: string, given: unknown): void {
   const where = `wsRoute('${app.prefix}${path}')`
   if (typeof path !== 'string' || !path.startsWith('/')) throw new OptionError(`${where}: the path must begin with "/"`)
-  if (!isRecord(given)) throw new OptionError(`${where}: the options must be an object`)
+  if (!isObject(given)) throw new OptionError(`${where}: the options must be an object`)
   // Own properties only: a polluted prototype is no hook and no handler.
   const options: RouteOptions = { __proto__: null, ...given }
   const settings = resolveRoute(context, app, path, options, where)

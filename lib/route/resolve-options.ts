@@ -1,5 +1,5 @@
 import { OptionError } from '../errors.ts'
-import { isRecord } from './option-checks.ts'
+import { isObject } from '../messages/is-object.ts'
 import { type OptionEntry, optionTable } from './option-table.ts'
 
 /** A route's options, as they come: the types of `options.ts` are for the developer. */
@@ -61,7 +61,7 @@ function check(entry: OptionEntry, value: unknown, where: string): void {
 }
 
 function readPath(options: Record<string, unknown>, path: string): unknown {
-  return path.split('.').reduce<unknown>((value, name) => (isRecord(value) ? own(value, name) : undefined), options)
+  return path.split('.').reduce<unknown>((value, name) => (isObject(value) ? own(value, name) : undefined), options)
 }
 
 /** Only own properties: a polluted prototype sets no option. */
@@ -89,7 +89,7 @@ function refuseUnknown(
     }
     const below = optionTable.filter((known) => known.path.startsWith(`${path}.`))
     if (below.length === 0) throw new OptionError(`${where}: there is no option "${path}"${suggestion(path)}`)
-    if (!isRecord(value)) {
+    if (!isObject(value)) {
       const names = below.map((known) => known.path.slice(path.length + 1).split('.')[0])
       throw new OptionError(`${where}: option "${path}" must be an object of ${[...new Set(names)].join(', ')}`)
     }
