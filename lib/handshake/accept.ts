@@ -5,7 +5,9 @@ import { open } from '../connection/dispatch.ts'
 import type { GuardedSocket } from '../connection/guarded-socket.ts'
 import { listen } from '../connection/inbound.ts'
 import { expectAuth, startSession, type Verified } from '../connection/session.ts'
+import { isInstance } from '../errors.ts'
 import { addressOf } from './attempts.ts'
+import { checkRights, checkUser, type Peer, Unavailable, type UserRefusal } from './checks.ts'
 import type { Gate } from './gate.ts'
 import { rememberRequest } from './request-stand-in.ts'
 import type { HandshakeSettings } from './settings.ts'
@@ -33,7 +35,7 @@ export function accept(gate: Gate, socket: GuardedSocket, request: FastifyReques
   // The drain began while the developer's hooks ran: it did not see this one.
   if (gate.isDraining()) void connection.drain()
   else if (settings.auth === false || upgrade.verified !== undefined) open(connection, request)
-  else waitForAuth(gate, connection, upgrade, settings, settings.auth.messageTimeoutMs, request)
+  else waitForAuth({ gate, request, upgrade, settings }, connection, settings.auth.messageTimeoutMs)
 }
 
 /** What an open connection does not need: the response that owned the socket, and the handshake's notes. */
@@ -43,43 +45,31 @@ function letGo(upgrade: Upgrade, request: FastifyRequest): void {
   forgetUpgrade(request.raw)
 }
 
-function waitForAuth(
-  gate: Gate,
-  connection: Connection,
-  upgrade: Upgrade,
-  settings: HandshakeSettings,
-  timeoutMs: number,
-  request: FastifyRequest
-): void {
-  expectAuth(connection, request, timeoutMs, (verified) => {
-    upgrade.releaseUnauthenticated?.()
-    return admitLate(gate, connection, upgrade, settings, verified, request)
+function waitForAuth(peer: Peer, connection: Connection, timeoutMs: number): void {
+  expectAuth(connection, peer.request, timeoutMs, (verified) => {
+    peer.upgrade.releaseUnauthenticated?.()
+    return admitLate(peer, connection, verified)
   })
 }
 
-/** The checks that wait for a user, run after the 101; what would be a 403 or a 429 is a close code now. */
-async function admitLate(
-  gate: Gate,
-  connection: Connection,
-  upgrade: Upgrade,
-  settings: HandshakeSettings,
-  { user, identity }: Verified,
-  request: FastifyRequest
-): Promise<CloseCause | undefined> {
+/** After the 101 a refusal is a close code. */
+const lateCauses: Readonly<Record<UserRefusal['reason'], CloseCause>> = {
+  invalid_credential: 'session_expired',
+  revoked: 'revoked',
+  per_user: 'too_many_connections',
+  forbidden: 'forbidden'
+}
+
+/** The checks that wait for a user: those of the handshake, once the first message has said who it is. */
+async function admitLate(peer: Peer, connection: Connection, verified: Verified): Promise<CloseCause | undefined> {
+  const { upgrade } = peer
+  upgrade.verified = verified
   try {
-    if (identity !== undefined) {
-      if (await gate.runtime.store.isRefused(identity)) return 'revoked'
-      const { perUser } = settings.limits.connections
-      if (!(await gate.admission.takeUser(upgrade, identity.subject, perUser))) return 'too_many_connections'
-    }
-  } catch {
-    return 'unavailable'
-  }
-  try {
-    if (settings.authorize !== undefined && (await settings.authorize(user, request)) !== true) return 'forbidden'
-    connection.data = await settings.makeData?.(request)
-    return undefined
+    const refusal = (await checkUser(peer)) ?? (await checkRights(peer))
+    connection.data = upgrade.data
+    return refusal && lateCauses[refusal.reason]
   } catch (error) {
+    if (isInstance(error, Unavailable)) return 'unavailable'
     connection.reportError(error, 'authorize')
     return 'internal'
   }

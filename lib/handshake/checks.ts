@@ -5,11 +5,24 @@ import { errorCodeOf } from './authenticate.ts'
 import { readCredential } from './credentials.ts'
 import type { Gate } from './gate.ts'
 import type { Refusal } from './refusal.ts'
-import { checkHandshake, chooseProtocol, readOffers } from './request-shape.ts'
+import { checkHandshake, chooseProtocol, type Offers, readOffers } from './request-shape.ts'
 import type { HandshakeSettings } from './settings.ts'
 import { redeemTicket } from './tickets.ts'
 import { isSecure } from './transport.ts'
 import type { Upgrade } from './upgrade.ts'
+
+/** Who asks for what: the handshake of a guarded route. */
+export interface Peer {
+  readonly gate: Gate
+  readonly request: FastifyRequest
+  readonly upgrade: Upgrade
+  readonly settings: HandshakeSettings
+}
+
+/** What can be wrong with a verified user; asked before the 101, or after the first message has said who it is. */
+export type UserRefusal = Refusal & {
+  readonly reason: 'invalid_credential' | 'revoked' | 'per_user' | 'forbidden'
+}
 
 /** onRequest: attempts 429 → the shape of the request 400/426 → is there a guarded route at all? */
 export async function checkRequest(
@@ -26,23 +39,20 @@ export async function checkRequest(
 }
 
 /** preValidation: TLS 403 → Origin 403 → capacity 503, per IP 429 → credential 400/401 → user 429. */
-export async function checkPeer(
-  gate: Gate,
-  request: FastifyRequest,
-  upgrade: Upgrade,
-  settings: HandshakeSettings
-): Promise<Refusal | undefined> {
+export async function checkPeer(peer: Peer): Promise<Refusal | undefined> {
+  const { request, settings } = peer
   if (settings.requireTls && !isSecure(request)) return { reason: 'tls_required' }
+  const offers = readOffers(request.headers['sec-websocket-protocol'])
   return (
-    checkOrigin(request, settings) ??
-    checkProtocol(request, upgrade, settings) ??
-    (await checkCapacity(gate, request, upgrade, settings)) ??
-    (await checkCredential(gate, request, upgrade, settings)) ??
-    (await checkUser(gate, upgrade, settings))
+    checkOrigin(peer) ??
+    checkProtocol(peer, offers) ??
+    (await checkCapacity(peer)) ??
+    (await checkCredential(peer, offers)) ??
+    (await checkUser(peer))
   )
 }
 
-function checkOrigin(request: FastifyRequest, settings: HandshakeSettings): Refusal | undefined {
+function checkOrigin({ request, settings }: Peer): Refusal | undefined {
   const { origins } = settings
   const { origin, host, authorization } = request.headers
   if (!origins.checks) return undefined
@@ -57,38 +67,28 @@ function checkOrigin(request: FastifyRequest, settings: HandshakeSettings): Refu
   return { reason: 'origin_forbidden', detail: { origin: printable(origin), expected: origins.expected } }
 }
 
-function checkProtocol(request: FastifyRequest, upgrade: Upgrade, settings: HandshakeSettings): Refusal | undefined {
-  const chosen = chooseProtocol(readOffers(request.headers['sec-websocket-protocol']), settings.protocols)
+function checkProtocol({ upgrade, settings }: Peer, offers: Offers): Refusal | undefined {
+  const chosen = chooseProtocol(offers, settings.protocols)
   if ('reason' in chosen) return chosen
   upgrade.protocol = chosen.protocol
   return undefined
 }
 
-async function checkCapacity(
-  gate: Gate,
-  request: FastifyRequest,
-  upgrade: Upgrade,
-  settings: HandshakeSettings
-): Promise<Refusal | undefined> {
+async function checkCapacity({ gate, request, upgrade, settings }: Peer): Promise<Refusal | undefined> {
   const { admission } = gate
   if (!admission.takeTotal(upgrade)) return { reason: 'at_capacity' }
   const isIn = await storeCall(() => admission.takeIp(upgrade, addressOf(request), settings.limits.connections.perIp))
   return isIn ? undefined : { reason: 'per_ip' }
 }
 
-async function checkCredential(
-  gate: Gate,
-  request: FastifyRequest,
-  upgrade: Upgrade,
-  settings: HandshakeSettings
-): Promise<Refusal | undefined> {
+async function checkCredential(peer: Peer, offers: Offers): Promise<Refusal | undefined> {
+  const { gate, request, upgrade, settings } = peer
   const { auth } = settings
   if (auth === false) return undefined
-  const offers = readOffers(request.headers['sec-websocket-protocol'])
   const credential = readCredential(request, offers, upgrade.secrets, auth)
   if (credential.kind === 'ambiguous') return { reason: 'ambiguous_credentials' }
   if (credential.kind === 'malformed') return { reason: 'invalid_credential', detail: { errorCode: 'MALFORMED' } }
-  if (credential.kind === 'none') return checkUnauthenticated(gate, upgrade, settings, auth.from.includes('message'))
+  if (credential.kind === 'none') return checkUnauthenticated(peer, auth.from.includes('message'))
   if (credential.kind === 'ticket') {
     const { origin } = request.headers
     const ticket = await storeCall(() => redeemTicket(gate.runtime.store, credential.value, settings.path, origin))
@@ -106,20 +106,15 @@ async function checkCredential(
 }
 
 /** No credential in the handshake: it may come in the first message, where the route waits for one. */
-function checkUnauthenticated(
-  gate: Gate,
-  upgrade: Upgrade,
-  settings: HandshakeSettings,
-  isAwaited: boolean
-): Refusal | undefined {
+function checkUnauthenticated({ gate, upgrade, settings }: Peer, isAwaited: boolean): Refusal | undefined {
   if (!isAwaited) return { reason: 'no_credential' }
   const { unauthenticated } = settings.limits.connections
   upgrade.releaseUnauthenticated = gate.admission.takeUnauthenticated(upgrade, unauthenticated)
   return upgrade.releaseUnauthenticated === undefined ? { reason: 'at_capacity' } : undefined
 }
 
-/** A verified user: still so, not revoked, and not with too many connections. */
-async function checkUser(gate: Gate, upgrade: Upgrade, settings: HandshakeSettings): Promise<Refusal | undefined> {
+/** A verified user: still so, not revoked, and not with too many connections. @throws Unavailable */
+export async function checkUser({ gate, upgrade, settings }: Peer): Promise<UserRefusal | undefined> {
   const identity = upgrade.verified?.identity
   if (identity === undefined) return undefined
   const { store, clock } = gate.runtime
@@ -135,11 +130,7 @@ async function checkUser(gate: Gate, upgrade: Upgrade, settings: HandshakeSettin
 }
 
 /** preHandler: the coerced params are there. Whoever authenticates by message is asked afterwards. */
-export async function checkRights(
-  upgrade: Upgrade,
-  settings: HandshakeSettings,
-  request: FastifyRequest
-): Promise<Refusal | undefined> {
+export async function checkRights({ request, upgrade, settings }: Peer): Promise<UserRefusal | undefined> {
   if (settings.auth !== false && upgrade.verified === undefined) return undefined
   if (settings.authorize !== undefined && (await settings.authorize(upgrade.verified?.user, request)) !== true) {
     return { reason: 'forbidden' }

@@ -36,12 +36,12 @@ export function addHandshakeHooks(app: FastifyInstance, gate: Gate): void {
   app.addHook('preValidation', (request, reply, done) => {
     const upgrade = upgradeOf(request.raw)
     if (upgrade?.settings === undefined) return done()
-    halt({ gate, request, reply, upgrade, done }, checkPeer(gate, request, upgrade, upgrade.settings))
+    halt({ gate, request, reply, upgrade, done }, checkPeer({ gate, request, upgrade, settings: upgrade.settings }))
   })
   app.addHook('preHandler', (request, reply, done) => {
     const upgrade = upgradeOf(request.raw)
     if (upgrade?.settings === undefined) return done()
-    halt({ gate, request, reply, upgrade, done }, checkRights(upgrade, upgrade.settings, request))
+    halt({ gate, request, reply, upgrade, done }, checkRights({ gate, request, upgrade, settings: upgrade.settings }))
   })
 }
 
