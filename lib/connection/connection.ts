@@ -181,16 +181,13 @@ export class Connection implements WsConnection {
   end(cause: CloseCause, code?: number, reason?: string): void {
     if (this.state !== 'open') return
     const entry = closeCauses[cause]
-    this.cause = cause
     if (entry.code === null) {
+      this.cause = cause
       this.#leaveOpen()
       this.socket.terminate()
       return
     }
-    this.#closeCode = code ?? this.runtime.closeCodes[entry.code]
-    this.#closeReason = this.#checkReason(reason ?? entry.reason)
-    this.#leaveOpen()
-    this.socket.close(this.#closeCode, this.#closeReason)
+    this.#startClose(cause, code ?? this.runtime.closeCodes[entry.code], this.#checkReason(reason ?? entry.reason))
     this.closeDeadline = this.runtime.clock.now() + (entry.abusive ? abuseGraceMs : this.settings.closeTimeoutMs)
     if (entry.abusive) discardUnread(this.rawSocket)
     else this.#resumeForGood()
@@ -204,12 +201,8 @@ export class Connection implements WsConnection {
    */
   async drain(): Promise<void> {
     if (this.state === 'open') {
-      this.#closeCode = this.runtime.closeCodes.restart
-      this.#closeReason = closeCauses.restart.reason
-      this.cause = 'restart'
       this.pause(pausedBy.drain)
-      this.#leaveOpen()
-      this.socket.close(this.#closeCode, this.#closeReason)
+      this.#startClose('restart', this.runtime.closeCodes.restart, closeCauses.restart.reason)
     }
     const idle = this.#settled()
     if (this.settings.contract !== undefined) await idle
@@ -312,6 +305,14 @@ export class Connection implements WsConnection {
     } catch (error) {
       this.reportError(error, 'onClose')
     }
+  }
+
+  #startClose(cause: CloseCause, code: number, reason: string): void {
+    this.cause = cause
+    this.#closeCode = code
+    this.#closeReason = reason
+    this.#leaveOpen()
+    this.socket.close(code, reason)
   }
 
   /** Leaves the open state and lets go of everything that only an open connection has. */

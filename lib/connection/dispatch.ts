@@ -22,12 +22,12 @@ export function isServed(connection: Connection): boolean {
   return false
 }
 
-/** A frame that the buckets let through. */
+/** A frame that the buckets let through, of a connection that is served. */
 export function accept(connection: Connection, frame: Frame, now: number): void {
   const { data, bytes, isBinary } = frame
   const { contract, limits, handlers } = connection.settings
   // A raw route listens on the socket itself.
-  if (contract === undefined || !isServed(connection)) return
+  if (contract === undefined) return
   if (isBinary) return connection.end('binary')
   if (connection.authenticate !== undefined) return connection.authenticate(frame)
   const decoded = decode(data.toString(), contract, limits.json)

@@ -1,7 +1,7 @@
 import type { Connection } from './connection.ts'
 import { isExpired } from './dispatch.ts'
 import { endClosed } from './inbound.ts'
-import { countBuffered, endSlowConsumer } from './outbound.ts'
+import { countBuffered } from './outbound.ts'
 import type { Runtime } from './runtime.ts'
 import { reauthorize } from './session.ts'
 
@@ -63,12 +63,11 @@ export function visit(connection: Connection, now: number): void {
     connection.closeDeadline = now + (code === 1006 ? closeTimeoutMs : Math.min(closeTimeoutMs, closedGraceMs))
     return
   }
-  const { idleTimeoutMs, limits } = connection.settings
+  const { idleTimeoutMs } = connection.settings
   if (isExpired(connection) || now >= connection.lifetimeEndsAt) connection.end('session_expired')
   else if (now >= connection.authDeadline) connection.end(connection.authDeadlineCause)
   else if (now >= connection.jobDeadline) connection.end('handler_timeout')
   else if (idleTimeoutMs !== false && now - connection.messageAt >= idleTimeoutMs) connection.end('idle')
-  else if (connection.socket.bufferedAmount > limits.sendBuffer.hardBytes) endSlowConsumer(connection)
   else {
     if (connection.opened && now >= connection.reauthorizeAt) reauthorize(connection, now)
     beat(connection, now, elapsedMs)

@@ -14,7 +14,7 @@ export const judgeAfterMs = 10
  * @returns false when it was dropped
  */
 export function write(connection: Connection, text: string | Buffer): boolean {
-  const { socket, settings, runtime } = connection
+  const { socket, settings } = connection
   if (connection.state !== 'open' || socket.readyState !== socket.OPEN) return false
   const { softBytes, hardBytes } = settings.limits.sendBuffer
   const buffered = socket.bufferedAmount
@@ -26,8 +26,7 @@ export function write(connection: Connection, text: string | Buffer): boolean {
   socket.send(text, textFrame)
   connection.sent++
   connection.writtenInTurn += text.length
-  recount(connection)
-  if (connection.countedBytes > hardBytes || isOverdrawn(runtime)) judgeLater(runtime)
+  countBuffered(connection)
   return true
 }
 
@@ -66,7 +65,7 @@ function judgeLater(runtime: Runtime): void {
 function judge(runtime: Runtime): void {
   for (const connection of [...runtime.registry.list]) {
     recount(connection)
-    if (connection.countedBytes > connection.settings.limits.sendBuffer.hardBytes) endSlowConsumer(connection)
+    if (isAboveHardBound(connection)) endSlowConsumer(connection)
   }
   while (isOverdrawn(runtime)) {
     endSlowConsumer(runtime.registry.list.reduce((a, b) => (b.countedBytes > a.countedBytes ? b : a)))
@@ -74,15 +73,22 @@ function judge(runtime: Runtime): void {
 }
 
 /** Terminates a peer that does not read: a close frame would wait behind what it does not read (threat O1). */
-export function endSlowConsumer(connection: Connection): void {
+function endSlowConsumer(connection: Connection): void {
   connection.report('ws.slow_consumer', { reason: 'terminated' })
   connection.end('slow_consumer')
 }
 
-/** Takes what a connection buffers into the node's account: buffers shrink, and raw sockets grow, without telling. */
+/**
+ * Takes what a connection buffers into the node's account, and has it judged when a bound is passed. Also asked from
+ * time to time: buffers shrink, and those of raw sockets grow, without telling.
+ */
 export function countBuffered(connection: Connection): void {
   recount(connection)
-  if (isOverdrawn(connection.runtime)) judgeLater(connection.runtime)
+  if (isAboveHardBound(connection) || isOverdrawn(connection.runtime)) judgeLater(connection.runtime)
+}
+
+function isAboveHardBound({ countedBytes, settings }: Connection): boolean {
+  return countedBytes > settings.limits.sendBuffer.hardBytes
 }
 
 /** Takes a connection that ended out of the account. */

@@ -3,7 +3,7 @@ import { parseJson, readRef } from '../messages/decode.ts'
 import { encodeErrorMessage } from '../messages/encode.ts'
 import { takeUserToken } from './budget.ts'
 import { type Connection, pausedBy } from './connection.ts'
-import { accept, strike } from './dispatch.ts'
+import { accept, isServed, strike } from './dispatch.ts'
 import { write } from './outbound.ts'
 import type { Frame, Spell } from './parts.ts'
 
@@ -108,7 +108,7 @@ function onTimer(connection: Connection, spell: Spell): void {
 
 /** Kept frames go on as tokens come, as long as the serial handlers keep up. */
 function serveDelayed(connection: Connection, spell: Spell, now: number): void {
-  while (connection.state === 'open' && !connection.isPausedBy(pausedBy.queue)) {
+  while (isServed(connection) && !connection.isPausedBy(pausedBy.queue)) {
     const frame = spell.delayed[0]
     if (frame === undefined || !takeTokens(connection, frame.bytes, now)) return
     spell.delayed.shift()

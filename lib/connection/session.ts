@@ -5,7 +5,7 @@ import type { Identity } from '../limits/store.ts'
 import { parseJson } from '../messages/decode.ts'
 import { encodeAuthOk } from '../messages/encode.ts'
 import { type Connection, isPromise } from './connection.ts'
-import { accept, open } from './dispatch.ts'
+import { accept, isServed, open } from './dispatch.ts'
 import { write } from './outbound.ts'
 import type { Frame } from './parts.ts'
 
@@ -80,7 +80,7 @@ export function expectAuth(connection: Connection, request: FastifyRequest, time
         if (!isIn) return
         open(connection, request)
         const now = connection.runtime.clock.now()
-        for (const later of held) accept(connection, later, now)
+        for (const later of held) if (isServed(connection)) accept(connection, later, now)
       },
       () => connection.end('unavailable')
     )
