@@ -17,6 +17,7 @@ const wsGuard: FastifyPluginAsync<WsGuardOptions> = fastifyPlugin(install, { nam
 
 export default wsGuard
 export { type CloseCause, type CloseCodeName, type CloseCodes, closeCauses, closeCodes } from './close-codes.ts'
+export { eventFields, eventTable, type WsEvent, type WsEventName } from './connection/event-table.ts'
 export type { CloseInfo, Identity, WsConnection } from './connection/types.ts'
 export { type Contract, defineContract, type MessageOf, type ReplyOf, type ServerMessageOf } from './contract.ts'
 export { CloseError, errorCodes, MessageError, OptionError } from './errors.ts'

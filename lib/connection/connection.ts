@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto'
+import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import type { FastifyBaseLogger } from 'fastify'
 import { type CloseCause, closeCauses, isSendableCloseCode, truncateCloseReason } from '../close-codes.ts'
@@ -7,7 +8,7 @@ import type { Identity } from '../limits/store.ts'
 import { TokenBucket } from '../limits/token-bucket.ts'
 import { EncodeError } from '../messages/encode.ts'
 import { discardUnread } from './discard.ts'
-import type { EventFields, EventName } from './events.ts'
+import type { ConnectionEventName, EventPayload, OwnFields } from './event-table.ts'
 import type { GuardedSocket } from './guarded-socket.ts'
 import { releaseBuffered, write } from './outbound.ts'
 import type { Admitted, Frame, Job, Spell } from './parts.ts'
@@ -18,7 +19,7 @@ import type { CloseInfo, ConnectionSettings, ConnectionState, WsConnection } fro
 export const abuseGraceMs = 250
 
 /** Why reading is paused; a socket reads again when no reason is left. */
-export const pausedBy = { limit: 1, queue: 2, drain: 4 } as const
+export const pausedBy = { limit: 1, queue: 2, drain: 4, auth: 8 } as const
 
 /**
  * The one place where the state of an open socket lives: open → closing → closed, each step once. What happens to
@@ -234,7 +235,10 @@ export class Connection implements WsConnection {
       ms: Math.round(this.runtime.clock.wall() - this.openedAt),
       received: this.received,
       sent: this.sent,
-      dropped: this.dropped
+      dropped: this.dropped,
+      // Of a net.Socket; a test's own duplex need not count.
+      receivedBytes: (this.rawSocket as Partial<Socket>).bytesRead,
+      sentBytes: (this.rawSocket as Partial<Socket>).bytesWritten
     })
     const closed = this.#runOnClose(info)
     const { registry } = this.runtime
@@ -274,18 +278,14 @@ export class Connection implements WsConnection {
   }
 
   /** An event about this connection, with the identifiers every event carries. */
-  report(event: EventName, fields: EventFields, error?: unknown): void {
+  report<N extends ConnectionEventName>(event: N, fields: OwnFields<N>, error?: unknown): void {
     const { settings, runtime, id, ip, identity } = this
-    runtime.events.emit(
-      event,
-      settings.log,
-      { connectionId: id, route: settings.path, ip, sub: identity?.subject, ...fields },
-      error
-    )
+    const payload = { connectionId: id, route: settings.path, ip, sub: identity?.subject, ...fields }
+    runtime.events.emit(event, settings.log, payload as EventPayload<N>, error)
   }
 
   /** An error the developer's own code threw: logged with the connection's id, shown to `onError`, never to the peer. */
-  reportError(error: unknown, where: string): void {
+  reportError(error: unknown, where: OwnFields<'ws.handler_error'>['reason']): void {
     // Work that `signal` has stopped did as it was told.
     if (this.#abort?.signal.aborted && isAbortError(error)) return
     this.report('ws.handler_error', { reason: where }, error)

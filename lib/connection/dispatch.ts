@@ -89,7 +89,7 @@ function enqueue(connection: Connection, job: Job): void {
  */
 export function open(connection: Connection, request: FastifyRequest): void {
   // What time or a revocation has ended meanwhile was never open.
-  if (connection.state !== 'open') return
+  if (!isServed(connection)) return
   const { onOpen, contract, handlerTimeoutMs } = connection.settings
   connection.opened = true
   try {
@@ -166,7 +166,8 @@ function run(connection: Connection, job: Job): void {
 const refused: unique symbol = Symbol('refused by the handler’s authorize')
 
 function invoke(connection: Connection, job: Job, allowed: boolean): unknown {
-  if (connection.state !== 'open') return undefined
+  // Asked again: `authorize` may have taken longer than the credential had left.
+  if (!isServed(connection)) return undefined
   return allowed === true ? job.handler.run(job.message, connection) : refused
 }
 

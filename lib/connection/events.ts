@@ -1,38 +1,23 @@
-import { channel } from 'node:diagnostics_channel'
+import { type Channel, channel } from 'node:diagnostics_channel'
 import type { FastifyBaseLogger } from 'fastify'
 import { LogSampler } from '../limits/log-sampler.ts'
+import { type EventPayload, eventTable, type WsEventName } from './event-table.ts'
 
-/**
- * What operators see. Each event is a log line `{ event, … }` and a message on the diagnostics channel
- * `fastify-ws-guard:<event>`. No event carries a token, a cookie, a query, a message or a rejected value (threat P1).
- */
-export const eventLevels = {
-  'ws.open': 'info',
-  'ws.close': 'info',
-  'ws.refused': 'info',
-  'ws.auth_failed': 'warn',
-  'ws.forbidden': 'warn',
-  'ws.invalid': 'info',
-  'ws.rate_limited': 'info',
-  'ws.slow_consumer': 'warn',
-  'ws.heartbeat_timeout': 'info',
-  'ws.handler_error': 'error',
-  'ws.refreshed': 'info',
-  'ws.drain': 'info'
-} as const
+const names = Object.keys(eventTable) as WsEventName[]
 
-/** The audit trail (threat P2): handshakes are limited before they get here, so a flood does not reach these. */
-const unsampled: ReadonlySet<string> = new Set(['ws.open', 'ws.close', 'ws.refreshed', 'ws.drain'])
+/** The level each event is logged with. */
+export const eventLevels: Readonly<Record<WsEventName, 'info' | 'warn' | 'error'>> = forEach(
+  (name) => eventTable[name].level
+)
+
+/** Made once: to ask whether anybody listens then costs nothing. */
+const channels = forEach((name): Channel => channel(`fastify-ws-guard:${name}`))
+
+function forEach<T>(make: (name: WsEventName) => T): Readonly<Record<WsEventName, T>> {
+  return Object.fromEntries(names.map((name) => [name, make(name)])) as Record<WsEventName, T>
+}
+
 const whole = { suppressed: 0 }
-
-export type EventName = keyof typeof eventLevels
-
-/** Only identifiers, counts and our own machine tokens; `err` stays in the log and never reaches a channel. */
-export type EventFields = Readonly<Record<string, string | number | boolean | readonly string[] | undefined>>
-
-const channels = Object.fromEntries(
-  Object.keys(eventLevels).map((name) => [name, channel(`fastify-ws-guard:${name}`)])
-) as Record<EventName, ReturnType<typeof channel>>
 
 // Anything a peer chose is cut to this length in a log line (threat P3).
 const maxFieldLength = 256
@@ -53,18 +38,26 @@ export class Events {
   }
 
   /**
-   * Reports an event. Under flood at most `logSamplePerSecond` lines per event and reason are logged a second; the
-   * next line carries how many were left out. Channels get every event.
+   * Reports an event: a log line `{ event, … }` and a message on the diagnostics channel `fastify-ws-guard:<event>`. No
+   * event carries a token, a cookie, a query, a message or a rejected value (threat P1). Under flood at most
+   * `logSamplePerSecond` lines per event and reason are logged a second; the next line carries how many were left out.
+   * Channels get every event.
+   * @param error stays in the log and never reaches a channel
    */
-  emit(event: EventName, log: FastifyBaseLogger, fields: EventFields, error?: unknown): void {
-    const target = channels[event]
-    if (target.hasSubscribers) target.publish({ event, ...fields })
-    const line = unsampled.has(event) ? whole : this.#sampler.admit(`${event} ${fields.reason ?? ''}`, this.#now())
+  emit<N extends WsEventName>(event: N, log: FastifyBaseLogger, fields: EventPayload<N>, error?: unknown): void {
+    this.#log(event, log, fields, error)
+    // After the log and with an object of its own: what a subscriber does to it is in no line.
+    if (channels[event].hasSubscribers) channels[event].publish({ event, ...fields })
+  }
+
+  #log(event: WsEventName, log: FastifyBaseLogger, fields: { readonly reason?: string }, error: unknown): void {
+    const { isSampled, level } = eventTable[event]
+    const line = isSampled ? this.#sampler.admit(`${event} ${fields.reason}`, this.#now()) : whole
     if (line === undefined) return
     const suppressed = line.suppressed > 0 ? { suppressed: line.suppressed } : undefined
     const cause = error === undefined ? undefined : { err: error }
     try {
-      log[eventLevels[event]]({ event, ...fields, ...suppressed, ...cause }, event)
+      log[level]({ event, ...fields, ...suppressed, ...cause }, event)
     } catch {
       // An error object of the developer's that cannot be read, or a logger that fails: neither may end the process.
     }

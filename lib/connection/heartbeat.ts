@@ -3,7 +3,7 @@ import { isExpired } from './dispatch.ts'
 import { endClosed } from './inbound.ts'
 import { countBuffered } from './outbound.ts'
 import type { Runtime } from './runtime.ts'
-import { reauthorize } from './session.ts'
+import { endUnauthenticated, reauthorize } from './session.ts'
 
 /** Every connection is visited once in `tickMs * slicesPerSweep` ms, a slice at a time: no sweep stops the loop. */
 export const tickMs = 50
@@ -65,7 +65,7 @@ export function visit(connection: Connection, now: number): void {
   }
   const { idleTimeoutMs } = connection.settings
   if (isExpired(connection) || now >= connection.lifetimeEndsAt) connection.end('session_expired')
-  else if (now >= connection.authDeadline) connection.end(connection.authDeadlineCause)
+  else if (now >= connection.authDeadline) missAuthDeadline(connection)
   else if (now >= connection.jobDeadline) connection.end('handler_timeout')
   else if (idleTimeoutMs !== false && now - connection.messageAt >= idleTimeoutMs) connection.end('idle')
   else {
@@ -73,6 +73,12 @@ export function visit(connection: Connection, now: number): void {
     beat(connection, now, elapsedMs)
     countBuffered(connection)
   }
+}
+
+function missAuthDeadline(connection: Connection): void {
+  const { authDeadlineCause: cause } = connection
+  if (cause === 'unauthorized') endUnauthenticated(connection)
+  else connection.end(cause)
 }
 
 /**

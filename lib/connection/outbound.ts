@@ -20,7 +20,7 @@ export function write(connection: Connection, text: string | Buffer): boolean {
   const buffered = socket.bufferedAmount
   if (buffered > hardBytes || buffered - writtenThisTurn(connection) > softBytes) {
     connection.dropped++
-    connection.report('ws.slow_consumer', { reason: 'dropped' })
+    connection.report('ws.slow_consumer', { reason: 'dropped', bufferedBytes: buffered })
     return false
   }
   socket.send(text, textFrame)
@@ -74,7 +74,7 @@ function judge(runtime: Runtime): void {
 
 /** Terminates a peer that does not read: a close frame would wait behind what it does not read (threat O1). */
 function endSlowConsumer(connection: Connection): void {
-  connection.report('ws.slow_consumer', { reason: 'terminated' })
+  connection.report('ws.slow_consumer', { reason: 'terminated', bufferedBytes: connection.countedBytes })
   connection.end('slow_consumer')
 }
 

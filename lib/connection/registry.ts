@@ -44,7 +44,7 @@ class Index {
   }
 }
 
-/** The open connections of this node, with an index for each way to name them: no kick scans them all (issue Z4). */
+/** The open connections of this node, with an index for each way to name them: no kick scans them all (threat Z4). */
 export class Registry {
   /** In no order; the heartbeat walks it by position. */
   readonly list: Connection[] = []

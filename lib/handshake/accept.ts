@@ -31,7 +31,7 @@ export function accept(gate: Gate, socket: GuardedSocket, request: FastifyReques
   listen(connection)
   runtime.registry.add(connection)
   startSession(connection, runtime.clock.now())
-  connection.report('ws.open', { protocol: socket.protocol })
+  connection.report('ws.open', { protocol: socket.protocol, expiresAt: connection.expiresAt })
   // The drain began while the developer's hooks ran: it did not see this one.
   if (gate.isDraining()) void connection.drain()
   else if (settings.auth === false || upgrade.verified !== undefined) open(connection, request)

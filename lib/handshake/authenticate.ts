@@ -1,8 +1,8 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify'
-import { scan } from 'secure-json-parse'
 import type { VerifyOutcome } from '../connection/session.ts'
 import { OptionError } from '../errors.ts'
 import type { Identity } from '../limits/store.ts'
+import { checkClaims, checkDecoded, type DecodedToken, isSeconds, isSubject } from './claims.ts'
 import { type CredentialOptions, maxTokenBytes } from './credentials.ts'
 
 /** Signature algorithms by family; a route pins one of them (threat A2). */
@@ -42,7 +42,9 @@ interface JwtDecorator {
   decode(token: string, options: object): unknown
 }
 
-type Verify = (token: string, request: FastifyRequest) => Promise<{ user: unknown; claims: unknown }>
+/** A user whom nobody has looked at yet, or why the token itself is refused. */
+type Verdict = { readonly user: unknown; readonly claims: unknown } | { readonly flaw: string }
+type Verify = (token: string, request: FastifyRequest) => Promise<Verdict>
 
 export function createAuthenticator(auth: AuthSettings, app: FastifyInstance, clock: () => number): Authenticator {
   let verify: Verify
@@ -57,16 +59,16 @@ export function createAuthenticator(auth: AuthSettings, app: FastifyInstance, cl
     checkIdentity(auth.identity === undefined ? identityOf(claims) : auth.identity(user))
   return {
     prepare: () => {
-      verify ??= jwtVerify(auth, app)
+      verify ??= jwtVerify(auth, app, clock)
     },
     identify,
     verify: async (token, request) => {
       if (token === '' || token.length > maxTokenBytes) return refused('TOKEN_LENGTH')
       try {
-        const { user, claims } = await verify(token, request)
+        const verdict = await verify(token, request)
+        if ('flaw' in verdict) return refused(verdict.flaw)
+        const { user, claims } = verdict
         if (user === undefined || user === null || user === false) return refused('NO_USER')
-        const claimError = auth.verify === undefined ? checkClaims(claims, auth, clock()) : undefined
-        if (claimError !== undefined) return refused(claimError)
         const identity = identify(user, claims)
         // Limits, kicks and expiry go by it: who has none could not be limited, ended or told apart.
         if (identity === undefined) return refused('NO_SUBJECT')
@@ -88,7 +90,7 @@ function unavailable(errorCode: string): VerifyOutcome {
 }
 
 /** `request.jwtVerify` with our token and our demands, so that its secret function, `trusted` and `formatUser` hold. */
-function jwtVerify(auth: AuthSettings, app: FastifyInstance): Verify {
+function jwtVerify(auth: AuthSettings, app: FastifyInstance, clock: () => number): Verify {
   const root = (app as unknown as { jwt?: JwtDecorator & Record<string, JwtDecorator> }).jwt
   const jwt = auth.namespace === undefined ? root : root?.[auth.namespace]
   if (jwt?.options === undefined) {
@@ -104,24 +106,39 @@ function jwtVerify(auth: AuthSettings, app: FastifyInstance): Verify {
       `option "auth.namespace": there is no request.${method}; leave @fastify/jwt its own name for it`
     )
   }
-  const demands = {
+  const demands = demandsOf(auth, jwt)
+  return async (token, request) => {
+    const verifier = request as unknown as Record<string, (options: object) => Promise<unknown>>
+    const decoded = jwt.decode(token, { complete: true }) as DecodedToken
+    const unread = checkDecoded(decoded)
+    if (unread !== undefined) return { flaw: unread }
+    try {
+      const user = await verifier[method]?.({ verify: { ...demands, extractToken: () => token } })
+      const flaw = checkClaims(decoded.payload as object, auth, clock())
+      return flaw === undefined ? { user, claims: decoded.payload } : { flaw }
+    } catch (error) {
+      // A secret function that knows no key for this token: @fastify/jwt then asks fast-jwt, which has none either.
+      if (readText(error, 'code') === noKey) return { flaw: 'NO_KEY' }
+      throw error
+    }
+  }
+}
+
+/** What the verifier shall check, beside what the app told @fastify/jwt. */
+function demandsOf(auth: AuthSettings, jwt: JwtDecorator): object {
+  const { audience, issuer } = auth
+  return {
     algorithms: auth.algorithms ?? defaultAlgorithms(jwt),
     // fast-jwt checks the audience and the issuer of a token that names one (threat A4).
     requiredClaims: [
       ...auth.requiredClaims,
-      ...(auth.audience === undefined ? [] : ['aud']),
-      ...(auth.issuer === undefined ? [] : ['iss'])
+      ...(audience === undefined ? [] : ['aud']),
+      ...(issuer === undefined ? [] : ['iss'])
     ],
-    ...(auth.audience !== undefined && { allowedAud: auth.audience }),
-    ...(auth.issuer !== undefined && { allowedIss: auth.issuer }),
+    ...(audience !== undefined && { allowedAud: audience }),
+    ...(issuer !== undefined && { allowedIss: issuer }),
     // A cache would go on admitting what has been revoked since (threat A11).
     cache: false
-  }
-  return async (token, request) => {
-    const verifier = request as unknown as Record<string, (options: object) => Promise<unknown>>
-    const user = await verifier[method]?.({ verify: { ...demands, extractToken: () => token } })
-    const decoded = jwt.decode(token, { complete: true }) as { payload: unknown }
-    return { user, claims: decoded.payload }
   }
 }
 
@@ -168,32 +185,6 @@ function familyOf(algorithm: string): string | undefined {
   return Object.keys(algorithmFamilies).find((family) => algorithmFamilies[family]?.includes(algorithm))
 }
 
-/** What fast-jwt leaves open (threats A3, A10). @returns why the token is refused */
-function checkClaims(claims: unknown, auth: AuthSettings, wallMs: number): string | undefined {
-  if (typeof claims !== 'object' || claims === null || Array.isArray(claims)) return 'CLAIMS'
-  try {
-    scan(claims, { protoAction: 'error', constructorAction: 'error' })
-  } catch {
-    return 'POISONED_CLAIM'
-  }
-  const { sub, exp, iat } = claims as { sub?: unknown; exp?: unknown; iat?: unknown }
-  // Limits, kicks and expiry go by it.
-  if (auth.identity === undefined && sub !== undefined && !isSubject(sub)) return 'SUBJECT'
-  // RFC 7519 section 4.1.4: not accepted on or after.
-  if (exp !== undefined && (!isSeconds(exp) || exp * 1000 <= wallMs)) return 'EXPIRED'
-  if (auth.maxTokenAgeMs !== undefined && (!isSeconds(iat) || wallMs - iat * 1000 > auth.maxTokenAgeMs))
-    return 'TOO_OLD'
-  return undefined
-}
-
-function isSeconds(value: unknown): value is number {
-  return typeof value === 'number' && Number.isFinite(value)
-}
-
-function isSubject(value: unknown): value is string {
-  return typeof value === 'string' && value !== ''
-}
-
 /** The registered claims of RFC 7519, as an identity; none without a subject. */
 function identityOf(claims: unknown): Identity | undefined {
   const { sub, sid, jti, iat, exp } = claims as Record<string, unknown>
@@ -203,7 +194,8 @@ function identityOf(claims: unknown): Identity | undefined {
     ...(typeof sid === 'string' && { sessionId: sid }),
     ...(typeof jti === 'string' && { tokenId: jti }),
     ...(isSeconds(iat) && { issuedAt: iat * 1000 }),
-    ...(isSeconds(exp) && { expiresAt: exp * 1000 })
+    // An end that cannot be read, such as the date of a PASETO, is not none at all.
+    ...(exp !== undefined && exp !== null && { expiresAt: isSeconds(exp) ? exp * 1000 : Number.NaN })
   }
 }
 
@@ -213,22 +205,29 @@ function checkIdentity(identity: Identity | undefined): Identity | undefined {
   const { subject, issuedAt = 0, expiresAt = 0 } = identity
   // NaN is before nothing: such a credential would never expire.
   if (!isSubject(subject) || Number.isNaN(Number(issuedAt)) || Number.isNaN(Number(expiresAt))) {
-    throw new OptionError('a user needs a "sub" that is a string, or auth.identity that returns { subject: string, … }')
+    throw new OptionError(
+      'a user needs a "sub" that is a string and an "exp" in seconds, if any, or auth.identity that returns { subject: string, … }'
+    )
   }
-  return Object.freeze({ ...identity })
+  // No end is said by saying none: neither the wire nor the log could write this one.
+  const { expiresAt: _, ...endless } = identity
+  return Object.freeze(expiresAt === Number.POSITIVE_INFINITY ? endless : { ...identity })
 }
 
-// jsonwebtoken, jose and fast-jwt, whichever `auth.verify` may use.
+// jsonwebtoken, jose, fast-jwt and what fetches keys for them, whichever `auth.verify` may use.
 const tokenErrorCodes =
-  /^(FST_JWT_|FAST_JWT_|ERR_JW[TSE]_|ERR_JWKS_(NO|MULTIPLE)_MATCHING_KEYS?$|ERR_JOSE_ALG_NOT_ALLOWED|ERR_JOSE_NOT_SUPPORTED)/
-const tokenErrorNames = new Set(['JsonWebTokenError', 'TokenExpiredError', 'NotBeforeError'])
+  /^(FST_JWT_|FAST_JWT_|ERR_JW[TSE]_|ERR_JWKS_(NO|MULTIPLE)_MATCHING_KEYS?$|ERR_JOSE_ALG_NOT_ALLOWED|ERR_JOSE_NOT_SUPPORTED|JWK_NOT_FOUND$|DOMAIN_NOT_ALLOWED$)/
+const tokenErrorNames = new Set(['JsonWebTokenError', 'TokenExpiredError', 'NotBeforeError', 'SigningKeyNotFoundError'])
+const noKey = 'FAST_JWT_KEY_FETCHING_ERROR'
 // fast-jwt's codes for what is wrong on this side.
-const ownFaults = new Set(['FAST_JWT_KEY_FETCHING_ERROR', 'FAST_JWT_INVALID_OPTION'])
+const ownFaults = new Set([noKey, 'FAST_JWT_INVALID_OPTION'])
+// jsonwebtoken gives a key that could not be fetched the name of a bad token; jwks-rsa says when the token named none.
+const keyNotFetched = /^error in secret or public key callback: (?!Unable to find a signing key|No KID specified)/
 
 /** Whether the token is at fault, and not the verifier (threats A5, A12). */
 function isTokenError(error: unknown): boolean {
   const code = readText(error, 'code')
-  if (ownFaults.has(code)) return false
+  if (ownFaults.has(code) || keyNotFetched.test(readText(error, 'message'))) return false
   const isUnauthorized = readText(error, 'statusCode') === '401'
   return isUnauthorized || tokenErrorCodes.test(code) || tokenErrorNames.has(readText(error, 'name'))
 }

@@ -10,6 +10,8 @@ export interface Gate {
   readonly websocketServer: WebSocketServer
   /** `limits.attempts` of the plugin: for upgrades to paths that are not ours. */
   readonly attempts: Attempts
+  /** Query parameters that some route reads a credential from. */
+  readonly queryCredentials: ReadonlySet<string>
   readonly upgradeHeaders: Readonly<Record<string, string>> | undefined
   readonly isDraining: () => boolean
 }

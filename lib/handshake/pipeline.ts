@@ -1,6 +1,7 @@
 import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { boundSocket } from '../connection/guarded-socket.ts'
 import { isInstance } from '../errors.ts'
+import { coverPlainRequest } from './access-log.ts'
 import { checkPeer, checkRequest, checkRights, Unavailable } from './checks.ts'
 import type { Gate } from './gate.ts'
 import type { Refusal } from './refusal.ts'
@@ -18,6 +19,7 @@ export function addHandshakeHooks(app: FastifyInstance, gate: Gate): void {
     const upgrade = upgradeOf(request.raw)
     const settings = settingsOf(request)
     if (upgrade === undefined) {
+      coverPlainRequest(request, settings !== undefined, gate.queryCredentials)
       if (settings === undefined) return done()
       reply.headers(upgradeHeadersFor(settings.upgradeHeaders, isSecure(request)))
       return void refuse(gate, request, reply, { reason: 'no_upgrade' })

@@ -2,6 +2,8 @@ import { STATUS_CODES } from 'node:http'
 import type { Duplex } from 'node:stream'
 import type { FastifyReply } from 'fastify'
 import type { Checked, CloseCodeName } from '../close-codes.ts'
+import type { EventPayload } from '../connection/event-table.ts'
+import { headerLines } from './upgrade-headers.ts'
 
 /**
  * The answers instead of a 101: one body per status, so that nobody learns which check failed beyond the status
@@ -71,7 +73,7 @@ export const httpOnlyReasons: ReadonlySet<RefusalReason> = new Set([
 export interface Refusal {
   readonly reason: RefusalReason
   readonly retryAfterMs?: number
-  readonly detail?: Readonly<Record<string, string | readonly string[]>>
+  readonly detail?: Pick<EventPayload<'ws.refused'>, 'header' | 'origin' | 'expected' | 'errorCode'>
 }
 
 /** What to wait after a 503 when nothing says how long; with jitter, so that refused clients do not return at once. */
@@ -103,22 +105,42 @@ function retryAfter(retryAfterMs: number | undefined): number {
   return retryAfterSeconds + Math.floor(Math.random() * retryAfterSeconds)
 }
 
-/** Answers through Fastify, so that its logs and hooks see the refusal. */
-export function sendRefusal(reply: FastifyReply, status: number, retryAfterMs?: number): FastifyReply {
-  return reply.code(status).headers(refusalHeaders(status, retryAfterMs)).send(refusalBody(status))
+interface Answer {
+  readonly headers: Readonly<Record<string, string>>
+  readonly body: string
+}
+
+function answerOf(status: number, retryAfterMs: number | undefined, httpVersionMajor: number): Answer {
+  const body = JSON.stringify(refusalBody(status))
+  const { connection, upgrade, ...headers } = refusalHeaders(status, retryAfterMs)
+  // HTTP/2 has neither (RFC 9113 section 8.2.2): node throws for `upgrade` where nobody could catch it.
+  const hop = httpVersionMajor > 1 ? {} : { connection, ...(upgrade && { upgrade }) }
+  return { headers: { ...hop, ...headers, 'content-type': 'application/json; charset=utf-8' }, body }
+}
+
+/**
+ * Answers through Fastify, so that its logs and hooks see the refusal. A string with its own content type and
+ * serializer: what a hook has set for answers of its own does not change this one.
+ * @throws whatever a header of the developer's own that cannot be sent makes node throw
+ */
+export function sendRefusal(reply: FastifyReply, status: number, retryAfterMs?: number): void {
+  const { headers, body } = answerOf(status, retryAfterMs, reply.request.raw.httpVersionMajor)
+  reply.code(status).headers(headers).serializer(String).send(body)
+}
+
+/** Answers past Fastify, whose hooks or headers have failed at it. */
+export function writeRefusal(reply: FastifyReply, status: number, extra: Readonly<Record<string, string>>): void {
+  const { headers, body } = answerOf(status, undefined, reply.request.raw.httpVersionMajor)
+  reply.hijack()
+  reply.raw.writeHead(status, { ...extra, ...headers, 'content-length': String(Buffer.byteLength(body)) }).end(body)
 }
 
 /** Answers on the bare socket what Fastify must not see, and ends it. */
 export function refuseSocket(socket: Duplex, status: RefusalStatus, extra: readonly string[]): void {
-  const body = JSON.stringify(refusalBody(status))
-  const headers = {
-    ...refusalHeaders(status),
-    'content-type': 'application/json; charset=utf-8',
-    'content-length': String(Buffer.byteLength(body))
-  }
+  const { headers, body } = answerOf(status, undefined, 1)
   const lines = [
     `HTTP/1.1 ${status} ${STATUS_CODES[status]}`,
-    ...Object.entries(headers).map(([name, value]) => `${name}: ${value}`),
+    ...headerLines({ ...headers, 'content-length': String(Buffer.byteLength(body)) }),
     ...extra
   ]
   if (socket.writable) socket.write(`${lines.join('\r\n')}\r\n\r\n${body}`)

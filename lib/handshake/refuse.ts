@@ -2,10 +2,20 @@ import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify'
 import type { CloseCodeName } from '../close-codes.ts'
 import type { GuardedSocket } from '../connection/guarded-socket.ts'
 import type { Gate } from './gate.ts'
-import { httpOnlyReasons, type Refusal, refusalBody, refusalStatuses, sendRefusal, statusOf } from './refusal.ts'
+import {
+  httpOnlyReasons,
+  type Refusal,
+  refusalBody,
+  refusalStatuses,
+  sendRefusal,
+  statusOf,
+  writeRefusal
+} from './refusal.ts'
 import { chooseProtocol, readOffers } from './request-shape.ts'
 import type { HandshakeSettings } from './settings.ts'
-import { type Upgrade, upgradeOf } from './upgrade.ts'
+import { isSecure } from './transport.ts'
+import { settingsOf, type Upgrade, upgradeOf } from './upgrade.ts'
+import { upgradeHeadersFor } from './upgrade-headers.ts'
 
 /** With `refuse: 'close'` the socket is destroyed this long after the close frame. */
 const refusedSocketMs = 1_000
@@ -19,10 +29,11 @@ export function refuse(gate: Gate, request: FastifyRequest, reply: FastifyReply,
 function report(gate: Gate, request: FastifyRequest, status: number, { reason, detail }: Refusal): void {
   const { events } = gate.runtime
   const sub = upgradeOf(request.raw)?.verified?.identity?.subject
-  const fields = { ip: request.ip, route: request.routeOptions.url, sub, reason, ...detail }
-  events.emit('ws.refused', request.log, { status, ...fields })
-  if (status === 401) events.emit('ws.auth_failed', request.log, fields)
-  else if (reason === 'forbidden') events.emit('ws.forbidden', request.log, fields)
+  const { ip, log } = request
+  const { url: route } = request.routeOptions
+  events.emit('ws.refused', log, { route, status, reason, ip, sub, ...detail })
+  if (status === 401) events.emit('ws.auth_failed', log, { route, reason, ip, sub, errorCode: detail?.errorCode })
+  else if (reason === 'forbidden') events.emit('ws.forbidden', log, { route, reason, ip, sub })
 }
 
 function answer(gate: Gate, request: FastifyRequest, reply: FastifyReply, status: number, refusal: Refusal): void {
@@ -31,11 +42,27 @@ function answer(gate: Gate, request: FastifyRequest, reply: FastifyReply, status
   const isClose = settings?.refuse === 'close' && !httpOnlyReasons.has(refusal.reason)
   // Refused sockets live for a moment: there are never more of them than of those that still have to say who they are.
   if (!isClose || !gate.admission.takeRefused(upgrade as Upgrade, settings.limits.connections.unauthenticated)) {
-    sendRefusal(reply, status, refusal.retryAfterMs)
+    send(gate, request, reply, status, refusal)
   } else {
     reply.hijack()
     refuseByClose(gate, request, upgrade as Upgrade, settings, status)
   }
+}
+
+/** Replies that were refused before: an error that follows is one of the hooks that answers go through. */
+const refusedBefore = new WeakSet<FastifyReply>()
+
+function send(gate: Gate, request: FastifyRequest, reply: FastifyReply, status: number, refusal: Refusal): void {
+  if (!refusedBefore.has(reply)) {
+    refusedBefore.add(reply)
+    try {
+      return sendRefusal(reply, status, refusal.retryAfterMs)
+    } catch (error) {
+      request.log.error({ err: error }, 'a refusal could not be sent with the headers that hooks have set')
+    }
+  }
+  const { upgradeHeaders } = settingsOf(request) ?? gate
+  writeRefusal(reply, status, upgradeHeadersFor(upgradeHeaders, isSecure(request)))
 }
 
 function refuseByClose(
@@ -69,6 +96,12 @@ function closeCodeOf(status: number): CloseCodeName {
  */
 export function makeErrorHandler(gate: Gate) {
   return (error: FastifyError, request: FastifyRequest, reply: FastifyReply): void => {
+    if (upgradeOf(request.raw)?.socket.destroyed) {
+      // The client has left, and `request.signal` has made a hook fail: nobody is there to be refused.
+      request.log.debug({ err: error }, 'a hook of a websocket route failed after its client had left')
+      reply.hijack()
+      return
+    }
     if (error.validation !== undefined) return refuse(gate, request, reply, { reason: 'invalid_parameters' })
     if (error.code === 'FST_ERR_HANDLER_TIMEOUT') return refuse(gate, request, reply, { reason: 'handshake_timeout' })
     const status = error.statusCode ?? 500

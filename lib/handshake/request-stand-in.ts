@@ -9,11 +9,26 @@ export function rememberRequest(settings: object, request: FastifyRequest): void
 }
 
 /**
- * A request for code that runs long after the handshake (refresh, `reauthorizeMs`): the real one was let go with its
- * headers and its body. It has `id`, `ip`, `params`, `query`, `log`, and no headers.
+ * A request for code that runs after the 101 (the first message, refresh, `reauthorizeMs`): the real one was let go
+ * with its headers and its body. It has `id`, `ip`, `params`, `query`, `log`, no headers, and a `signal` that is
+ * aborted when the connection ends, so that a verifier stops asking for somebody who has left. `log` and `signal` are
+ * the connection's own and are made when first touched.
  */
 export function standInFor(connection: Connection): FastifyRequest {
-  const { id, ip, params, query, log, settings } = connection
-  const own = { id, ip, params, query, log, headers: {}, user: null }
+  const { id, ip, params, query, settings } = connection
+  const own = {
+    id,
+    ip,
+    params,
+    query,
+    headers: {},
+    user: null,
+    get log() {
+      return connection.log
+    },
+    get signal() {
+      return connection.signal
+    }
+  }
   return Object.create(prototypes.get(settings) as object, Object.getOwnPropertyDescriptors(own)) as FastifyRequest
 }

@@ -43,3 +43,42 @@ export function checkTransport(app: FastifyInstance, allowUnsafeTrustProxy: bool
     )
   }
 }
+
+/** The head of a request has to be there within this time, and node has to look for those that are late this often. */
+export const maxHeadersTimeoutMs = 10_000
+export const maxCheckingIntervalMs = 5_000
+
+/** What node keeps on a server. The interval is one of its options and not documented as a property: it may be absent. */
+export interface ServerTimeouts {
+  readonly headersTimeout?: number
+  readonly requestTimeout?: number
+  readonly connectionsCheckingInterval?: number
+}
+
+/**
+ * Who sends the head of a request byte by byte, or nothing at all, holds a socket before any route is known (threat T2).
+ * Behind a proxy that is the proxy's business; an app whose routes require TLS and that names no proxy has no other.
+ * @returns what to warn of, if anything
+ */
+export function slowClientsWarning(app: FastifyInstance, requiresTls: boolean): string | undefined {
+  if (!requiresTls || readTrustProxy(app) || endsSlowHeads(app.server)) return undefined
+  const { headersTimeout, connectionsCheckingInterval } = app.server as ServerTimeouts
+  const settings = 'headersTimeout: 10_000, connectionsCheckingInterval: 5_000'
+  const { http2, https } = app.initialConfig
+  // node gives the HTTP/1.1 side of an HTTP/2 server its own defaults, whatever the options say.
+  const fix = http2
+    ? `Object.assign(app.server, { ${settings} }) before it listens`
+    : `Fastify({ ${https ? 'https: { …, handshakeTimeout: 10_000,' : 'http: {'} ${settings} } })`
+  return (
+    'slow clients can hold sockets before any limit counts them: the server has ' +
+    `headersTimeout: ${headersTimeout} and connectionsCheckingInterval: ${connectionsCheckingInterval}; ` +
+    `set ${fix}, and app.server.maxConnections (or trustProxy, where a proxy takes care of it)`
+  )
+}
+
+/** node ends a head after the smaller of its two timeouts, of which 0 is none, at its next look. */
+function endsSlowHeads(server: ServerTimeouts): boolean {
+  const { headersTimeout = 0, requestTimeout = 0, connectionsCheckingInterval = 0 } = server
+  const isInTime = (timeoutMs: number): boolean => timeoutMs > 0 && timeoutMs <= maxHeadersTimeoutMs
+  return (isInTime(headersTimeout) || isInTime(requestTimeout)) && connectionsCheckingInterval <= maxCheckingIntervalMs
+}

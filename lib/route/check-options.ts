@@ -1,3 +1,4 @@
+import type { FastifyInstance } from 'fastify'
 import { OptionError } from '../errors.ts'
 import { checkAlgorithms } from '../handshake/authenticate.ts'
 import { type CredentialSource, ticketParam } from '../handshake/credentials.ts'
@@ -71,7 +72,10 @@ export function checkOwnVerifier(auth: unknown, values: OptionValues, where: str
 
 /** The query parameters of all routes: those that carry a credential, and those that the routes' schemas declare. */
 export interface QueryNames {
+  /** Taken out of the URL of every upgrade. */
   readonly secret: Set<string>
+  /** Those of them that some route reads a credential from. */
+  readonly used: Set<string>
   readonly declared: Set<string>
 }
 
@@ -93,4 +97,21 @@ export function checkQueryNames({ secret, declared }: QueryNames, where: string)
 export function queryNamesOf(schema: unknown): readonly string[] {
   const querystring = isObject(schema) ? schema.querystring : undefined
   return isObject(querystring) && isObject(querystring.properties) ? Object.keys(querystring.properties) : []
+}
+
+/** Behind a `;` nobody would look for a credential, and the log would show it (threat P1). */
+export function checkDelimiter(app: FastifyInstance, from: readonly CredentialSource[], where: string): void {
+  const { useSemicolonDelimiter, routerOptions } = app.initialConfig as Delimiting
+  const source = from.find((name) => name === 'query' || name === 'ticket')
+  if (source !== undefined && (useSemicolonDelimiter || routerOptions?.useSemicolonDelimiter)) {
+    throw new OptionError(
+      `${where}: option "auth.from" has '${source}': Fastify's useSemicolonDelimiter has to be false, or a URL could carry it behind ";"`
+    )
+  }
+}
+
+/** Fastify's option, under its old name and under its new one. */
+interface Delimiting {
+  readonly useSemicolonDelimiter?: boolean
+  readonly routerOptions?: { readonly useSemicolonDelimiter?: boolean }
 }

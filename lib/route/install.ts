@@ -11,15 +11,16 @@ import { Registry } from '../connection/registry.ts'
 import { createSendBuffers, type Runtime, systemClock } from '../connection/runtime.ts'
 import { Topics } from '../connection/topics.ts'
 import { OptionError } from '../errors.ts'
+import { coverAccessLog, coverClientErrors } from '../handshake/access-log.ts'
 import { Admission } from '../handshake/admission.ts'
 import { AttemptLimits, type AttemptsOptions } from '../handshake/attempts.ts'
 import { ticketParam } from '../handshake/credentials.ts'
 import type { Gate } from '../handshake/gate.ts'
 import { compileOrigins, type OriginPolicy } from '../handshake/origin.ts'
 import { addHandshakeHooks } from '../handshake/pipeline.ts'
-import { checkTransport } from '../handshake/transport.ts'
+import { checkTransport, slowClientsWarning } from '../handshake/transport.ts'
 import { upgradeOf } from '../handshake/upgrade.ts'
-import { takeOverUpgrades, UpgradeGuard } from '../handshake/upgrade-guard.ts'
+import { furtherServers, takeOverUpgrades, UpgradeGuard } from '../handshake/upgrade-guard.ts'
 import { headerLines, upgradeHeadersFor } from '../handshake/upgrade-headers.ts'
 import { MemoryStore } from '../limits/memory-store.ts'
 import type { Store } from '../limits/store.ts'
@@ -46,7 +47,7 @@ interface Parts {
 
 /** Whether the app is closing, and how far the drain is. */
 class Shutdown {
-  drained: Promise<void> | undefined
+  drained: Promise<unknown> | undefined
 
   get hasBegun(): boolean {
     return this.drained !== undefined
@@ -66,9 +67,12 @@ export async function install(app: FastifyInstance, options: WsGuardOptions): Pr
     admission: new Admission(runtime.store, values.get('limits.connections.total')),
     websocketServer: app.websocketServer as WebSocketServer,
     attempts: attempts.forRoute(values.group<AttemptsOptions>('limits.attempts')),
+    queryCredentials: parts.queryNames.used,
     upgradeHeaders: values.get('upgradeHeaders'),
     isDraining: () => parts.shutdown.hasBegun
   }
+  coverAccessLog(app.log, gate.queryCredentials)
+  coverClientErrors(app.server as Server)
   addHandshakeHooks(app, gate)
   const context: RouteContext = {
     gate,
@@ -125,7 +129,11 @@ function makeParts(options: WsGuardOptions): Parts {
     runtime,
     heartbeat: new Heartbeat(runtime),
     shutdown: new Shutdown(),
-    queryNames: { secret: new Set([values.get<string>('auth.queryParam'), ticketParam]), declared: new Set() },
+    queryNames: {
+      secret: new Set([values.get<string>('auth.queryParam'), ticketParam]),
+      used: new Set(),
+      declared: new Set()
+    },
     routes: []
   }
 }
@@ -158,6 +166,10 @@ async function takeUpgrades(app: FastifyInstance, parts: Parts): Promise<Upgrade
     headerLines: (isSecure) => headerLines(upgradeHeadersFor(values.get('upgradeHeaders'), isSecure))
   })
   server.prependListener('upgrade', guard.listener)
+  guard.watch(server)
+  app.addHook('onListen', async () => {
+    for (const further of furtherServers(app)) guard.watch(further)
+  })
   app.injectWS = completeInjectWS(app.injectWS)
   app.websocketServer.on('connection', (_, request: IncomingMessage) => guard.accepted(request))
   app.websocketServer.on('headers', (headers: string[], request: IncomingMessage) => {
@@ -187,27 +199,27 @@ function beginShutdown(app: FastifyInstance, parts: Parts, guard: UpgradeGuard, 
   const { runtime, values, shutdown } = parts
   const options = values.group<ShutdownOptions>('shutdown')
   runtime.events.emit('ws.drain', app.log, { connections: runtime.registry.size })
-  shutdown.drained = drainConnections(runtime, options)
-  holdClose(app.server as Server, shutdown.drained)
+  const servers = [app.server as Server, ...furtherServers(app)].filter(({ listening }) => listening)
+  shutdown.drained = Promise.all([drainConnections(runtime, options), guard.drain(servers, options.timeoutMs)])
+  holdClose(app, shutdown.drained)
   for (const socket of app.websocketServer.clients) {
     if ((socket as GuardedSocket).connection === undefined) socket.close()
   }
-  const timer = setTimeout(() => {
-    guard.destroyPending()
-    for (const socket of app.websocketServer.clients) socket.terminate()
-  }, options.timeoutMs)
-  // Nothing of ours keeps the process once the sockets are gone.
-  timer.unref()
   done()
 }
 
 /**
  * Fastify's next step stops the listener and waits for the sockets; its callback is where the app's own onClose hooks
- * begin. A handler or an `onClose` may outlive its socket: it is waited for too.
+ * begin. A handler or an `onClose` may outlive its socket: it is waited for too, and so are the sockets of the further
+ * servers of `localhost`, which Fastify would only close afterwards.
  */
-function holdClose(server: Server, drained: Promise<void>): void {
+function holdClose(app: FastifyInstance, drained: Promise<unknown>): void {
+  const { server } = app
   const close = server.close.bind(server)
-  server.close = (callback) => close(callback && ((error) => void drained.then(() => callback(error))))
+  server.close = (callback) => {
+    for (const further of furtherServers(app)) further.close()
+    return close(callback && ((error) => void drained.then(() => callback(error))))
+  }
 }
 
 /** What can only be known once all plugins are there. */
@@ -223,4 +235,9 @@ function checkReady(app: FastifyInstance, context: RouteContext, guard: UpgradeG
       throw new OptionError(`wsRoute('${path}'): option "auth.from" has 'cookie': register @fastify/cookie`)
     }
   }
+  const warning = slowClientsWarning(
+    app,
+    context.routes.some(({ requireTls }) => requireTls)
+  )
+  if (warning !== undefined) app.log.warn(warning)
 }

@@ -102,9 +102,9 @@ export const subprotocols: OptionCheck = {
     )
 }
 
-/** Headers of the handshake itself, and those that would change how the answer is read (threat H14). */
+/** Headers of the handshake itself, those of one hop, and those that would change how the answer is read (threat H14). */
 const forbiddenHeaders =
-  /^(connection|upgrade|sec-websocket-.*|content-.*-?length|content-length|transfer-encoding|date)$/
+  /^(connection|upgrade|sec-websocket-.*|content-(type|length|encoding|range)|transfer-encoding|date|keep-alive|proxy-connection|te|trailer|http2-settings)$/
 
 export const constantHeaders: OptionCheck = {
   allowed: 'an object of constant header values, none of the handshake itself',

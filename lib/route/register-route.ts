@@ -4,8 +4,10 @@ import type { ConnectionSettings } from '../connection/types.ts'
 import type { Contract } from '../contract.ts'
 import { OptionError } from '../errors.ts'
 import { accept } from '../handshake/accept.ts'
+import { serializeRequest } from '../handshake/access-log.ts'
 import type { AttemptLimits, AttemptsOptions } from '../handshake/attempts.ts'
 import { type AuthSettings, createAuthenticator } from '../handshake/authenticate.ts'
+import { ticketParam } from '../handshake/credentials.ts'
 import type { Gate } from '../handshake/gate.ts'
 import { compileOrigins, type OriginPolicy } from '../handshake/origin.ts'
 import { makeErrorHandler } from '../handshake/refuse.ts'
@@ -17,6 +19,7 @@ import { type CompiledContract, compileContract } from '../messages/compile-cont
 import { isObject } from '../messages/is-object.ts'
 import {
   checkDecisions,
+  checkDelimiter,
   checkOwnVerifier,
   checkQueryNames,
   checkTogether,
@@ -72,18 +75,12 @@ export function registerRoute(context: RouteContext, app: FastifyInstance, path:
     config: guardedConfig({ rateLimit: false, ...(options.config as object | undefined) }, settings),
     handlerTimeout: settings.handshakeTimeoutMs,
     errorHandler: makeErrorHandler(gate),
-    // A plain GET of the same URL may carry a token too: its query is not logged.
     logSerializers: { req: serializeRequest },
     // Never reached: onRequest answers a GET without an upgrade with 426.
     handler: (_: FastifyRequest, reply: FastifyReply) => reply.code(426).send(),
     wsHandler: (socket: GuardedSocket, request: FastifyRequest) => accept(gate, socket, request)
   } as unknown as Parameters<FastifyInstance['route']>[0])
   context.routes.push(settings)
-}
-
-function serializeRequest(request: FastifyRequest): object {
-  const { method, url, ip, socket, host } = request
-  return { method, url: url.split('?')[0], host, remoteAddress: ip, remotePort: socket?.remotePort }
 }
 
 function resolveRoute(
@@ -101,8 +98,10 @@ function resolveRoute(
   checkOwnVerifier(options.auth, values, where)
   const auth = resolveAuth(context, app, values)
   checkQuery(context.queryNames, options.schema, auth, where)
+  if (auth !== false) checkDelimiter(app, auth.from, where)
   const contract = isRaw ? undefined : contractOf(context, options.contract as Contract, where)
   const originPolicy = values.get<OriginPolicy>('origins')
+  const authorize = values.get<HandshakeSettings['authorize']>('authorize')
   // The plugin's hosts are for its 'same-origin', which a route may replace by a list.
   const hosts = originPolicy === 'same-origin' ? values.get<readonly string[]>('hosts') : (options.hosts as undefined)
   const settings: HandshakeSettings = {
@@ -114,7 +113,7 @@ function resolveRoute(
     missingOrigin: values.get('missingOrigin'),
     requireTls: values.get('requireTls') ?? process.env.NODE_ENV === 'production',
     auth,
-    authorize: values.get('authorize'),
+    authorize,
     makeData: options.data as HandshakeSettings['makeData'],
     protocols: values.get('protocols'),
     refuse: values.get('refuse'),
@@ -125,9 +124,7 @@ function resolveRoute(
       refresh: auth === false ? false : auth.refresh,
       verify: (token, connection) =>
         (auth as Exclude<HandshakeSettings['auth'], false>).authenticator.verify(token, standInFor(connection)),
-      // Asked again only with `reauthorizeMs`, which does not boot without it.
-      authorize: (connection) =>
-        (settings.authorize as NonNullable<typeof settings.authorize>)(connection.user, standInFor(connection))
+      authorize: authorize && ((user, connection) => authorize(user, standInFor(connection)))
     }
   }
   return Object.freeze(settings)
@@ -141,7 +138,11 @@ function resolveAuth(context: RouteContext, app: FastifyInstance, values: Option
 
 function checkQuery(names: QueryNames, schema: unknown, auth: HandshakeSettings['auth'], where: string): void {
   for (const name of queryNamesOf(schema)) names.declared.add(name)
-  if (auth !== false && auth.from.includes('query')) names.secret.add(auth.queryParam)
+  if (auth !== false && auth.from.includes('query')) {
+    names.secret.add(auth.queryParam)
+    names.used.add(auth.queryParam)
+  }
+  if (auth !== false && auth.from.includes('ticket')) names.used.add(ticketParam)
   checkQueryNames(names, where)
 }
 

@@ -1,3 +1,4 @@
+import type { Connection } from '../connection/connection.ts'
 import type { ConnectionQuery } from '../connection/registry.ts'
 import { revoke as endRevoked } from '../connection/session.ts'
 import type { Contract, ServerMessageOf, ServerType } from '../contract.ts'
@@ -6,7 +7,7 @@ import { compileOrigins, type OriginPolicy } from '../handshake/origin.ts'
 import type { HandshakeSettings } from '../handshake/settings.ts'
 import { issueTicket, maxTicketTtlMs } from '../handshake/tickets.ts'
 import type { UpgradeGuard } from '../handshake/upgrade-guard.ts'
-import type { RevocationKind } from '../limits/store.ts'
+import type { MaybePromise, RevocationKind } from '../limits/store.ts'
 import type { RouteContext } from './register-route.ts'
 
 /** A revocation is kept as long as the longest-lived credential it refuses: 30 days unless said otherwise. */
@@ -48,6 +49,7 @@ export interface WsGuard {
    * Closes connections and refuses credentials issued before `issuedBefore` (ms since the epoch; now by default) or in
    * the same second; logging in again works. Kept for `keepMs`: as long as your longest-lived token, 30 days by default.
    * @returns how many were closed here
+   * @throws what the store throws; the connections of this node are closed all the same
    */
   revoke(
     query: { readonly sub?: string; readonly sid?: string; readonly jti?: string },
@@ -56,7 +58,11 @@ export interface WsGuard {
   /** Closes a user's connections and refuses new ones until a time (ms since the epoch). @returns how many were closed */
   block(query: { readonly sub: string }, options: { readonly untilMs: number }): Promise<number>
   unblock(query: { readonly sub: string }): Promise<void>
-  /** A single-use credential for one handshake, at most 30 s old, bound to a route and, where given, an Origin. */
+  /**
+   * A single-use credential for one handshake, at most 30 s old, bound to a route and, where given, an Origin. `user` is
+   * plain data and becomes `connection.user` as it is now, as a copy. Without an `issuedAt` of its own (`iat`) the
+   * credential counts as issued now: a later `revoke` refuses it, one before it does not, so ask your own session first.
+   */
   issueTicket(options: {
     readonly user: unknown
     readonly route: string
@@ -72,9 +78,8 @@ export interface WsGuard {
 export function createWsGuard(context: RouteContext, guard: UpgradeGuard): WsGuard {
   const { runtime, admission } = context.gate
   const { registry, store, topics } = runtime
-  const disconnect: WsGuard['disconnect'] = async (query, { reason } = {}) => {
-    checkQuery(query)
-    const found = registry.find(query).filter(({ state }) => state === 'open')
+  const kick = (query: ConnectionQuery, reason?: string, isMeant = (_: Connection): boolean => true): number => {
+    const found = registry.find(query).filter((connection) => connection.state === 'open' && isMeant(connection))
     for (const connection of found) endRevoked(connection, reason)
     return found.length
   }
@@ -87,25 +92,29 @@ export function createWsGuard(context: RouteContext, guard: UpgradeGuard): WsGua
       if (outgoing === undefined) throw new OptionError(`publish: no route has a contract with the message "${type}"`)
       return topics.deliver(contract.name, topic, outgoing.encode(message))
     },
-    disconnect,
+    disconnect: async (query, { reason } = {}) => {
+      checkQuery(query)
+      return kick(query, reason)
+    },
     revoke: async (query, { issuedBefore = runtime.clock.wall(), keepMs = defaultKeepMs } = {}) => {
       const criterion = criterionOf(query)
       checkTime('revoke: "issuedBefore"', issuedBefore)
       checkTime('revoke: "keepMs"', keepMs)
       // A jti names one token: it is refused whatever its issuer's clock said.
       const before = criterion.kind === 'jti' ? Number.POSITIVE_INFINITY : issuedBefore
-      await store.revoke({ ...criterion, issuedBefore: before, keepMs })
-      const found = registry
-        .find({ [criterion.kind]: criterion.value })
-        .filter(({ state, identity }) => state === 'open' && isIssuedBefore(identity?.issuedAt, before))
-      for (const connection of found) endRevoked(connection, undefined)
-      return found.length
+      const isMeant = ({ identity }: Connection): boolean => isIssuedBefore(identity?.issuedAt, before)
+      return refuseAndKick(
+        () => store.revoke({ ...criterion, issuedBefore: before, keepMs }),
+        () => kick({ [criterion.kind]: criterion.value }, undefined, isMeant)
+      )
     },
     block: async ({ sub }, { untilMs }) => {
       checkQuery({ sub })
       checkTime('block: "untilMs"', untilMs)
-      await store.block(sub, untilMs)
-      return disconnect({ sub })
+      return refuseAndKick(
+        () => store.block(sub, untilMs),
+        () => kick({ sub })
+      )
     },
     unblock: async ({ sub }) => {
       checkQuery({ sub })
@@ -117,10 +126,11 @@ export function createWsGuard(context: RouteContext, guard: UpgradeGuard): WsGua
         throw new OptionError(`issueTicket: "route" must be the path of a wsRoute with 'ticket' in auth.from`)
       }
       if (user === undefined || user === null) throw new OptionError('issueTicket: "user" is missing')
-      if (origin !== undefined) compileOrigins([origin], undefined, 'issueTicket: "origin"')
+      if (origin !== undefined) checkTicketOrigin(origin)
       const identity = settings.auth.authenticator.identify(user, user)
       if (identity === undefined) throw new OptionError('issueTicket: "user" needs a "sub", or the route auth.identity')
-      const ticket = await issueTicket(store, { user, identity, route, origin }, ttlMs)
+      const issued = Object.freeze({ ...identity, issuedAt: identity.issuedAt ?? runtime.clock.wall() })
+      const ticket = await issueTicket(store, { user: copyOf(user), identity: issued, route, origin }, ttlMs)
       return { ticket, expiresInMs: ttlMs }
     },
     routes: () => context.routes.map(postureOf),
@@ -134,6 +144,32 @@ export function createWsGuard(context: RouteContext, guard: UpgradeGuard): WsGua
       handshakes: guard.pending,
       bufferedBytes: runtime.sendBuffers.countedBytes
     })
+  }
+}
+
+/** Refuses before it closes, so that nobody slips in between. A store that cannot refuse keeps nobody's connection open. */
+async function refuseAndKick(refuse: () => MaybePromise<void>, kick: () => number): Promise<number> {
+  try {
+    await refuse()
+  } catch (error) {
+    kick()
+    throw error
+  }
+  return kick()
+}
+
+/** One page's own Origin: a ticket is compared with it, and no browser sends a wildcard. */
+function checkTicketOrigin(origin: string): void {
+  compileOrigins([origin], undefined, 'issueTicket: "origin"')
+  if (origin.includes('*')) throw new OptionError('issueTicket: "origin" must be one origin, without a *')
+}
+
+/** What the caller does to its object afterwards does not reach the connection; nor would it through a network. */
+function copyOf(user: unknown): unknown {
+  try {
+    return structuredClone(user)
+  } catch {
+    throw new OptionError('issueTicket: "user" must be plain data: it is kept as a copy until the ticket is used')
   }
 }
 

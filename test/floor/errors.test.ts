@@ -45,6 +45,8 @@ test('the entry point exports what is public, and nothing else', () => {
     'default',
     'defineContract',
     'errorCodes',
+    'eventFields',
+    'eventTable',
     'optionTable',
     'refusalReasons',
     'refusalStatuses'

@@ -7,8 +7,17 @@ import { MemoryStore } from '../../lib/limits/memory-store.ts'
 import type { Ticket } from '../../lib/limits/store.ts'
 import { injectWs } from '../../lib/testing.ts'
 import { origin } from '../support/app.ts'
+import { handshakeRequest } from '../support/http-message.ts'
 import { until } from '../support/wait.ts'
-import { assertNothingHeld, assertRefused, type GuardedApp, guarded } from './harness.ts'
+import {
+  assertNothingHeld,
+  assertRefused,
+  type GuardedApp,
+  goodHeaders,
+  guarded,
+  listen,
+  rawClient
+} from './harness.ts'
 
 const ticketOf = (overrides: Partial<Ticket> = {}): Ticket => ({
   user: { sub: 'alice' },
@@ -65,6 +74,39 @@ test('A6: of 50 handshakes that race for a ticket one gets in', async (t) => {
   await assertNothingHeld(app)
 })
 
+test('A6: of 50 sockets that race for a ticket one gets in, and the others get what strangers get', async (t) => {
+  const { app } = await withTickets(t)
+  const port = await listen(app)
+  const { ticket } = await app.wsGuard.issueTicket({ user: { sub: 'alice' }, route: '/ws' })
+  const clients = await Promise.all(Array.from({ length: 50 }, () => rawClient(t, port)))
+  const request = handshakeRequest({ path: `/ws?ticket=${ticket}`, headers: goodHeaders() })
+  // All but the last byte first, so that they come in as close together as they can.
+  for (const client of clients) client.socket.write(request.subarray(0, -1))
+  for (const client of clients) client.socket.write(request.subarray(-1))
+  const answers = await Promise.all(clients.map((client) => client.answer({ timeoutMs: 10_000 })))
+  const refused = answers.filter(({ statusCode }) => statusCode !== 101)
+  assert.equal(refused.length, 49)
+  for (const answer of refused) assertRefused(answer, 401)
+  assert.equal(app.wsGuard.connections, 1)
+  for (const client of clients) client.destroy()
+  await assertNothingHeld(app)
+})
+
+test('A6: a ticket has 128 random bits', async (t) => {
+  const { app } = await withTickets(t)
+  const issue = async (): Promise<string> =>
+    (await app.wsGuard.issueTicket({ user: { sub: 'a' }, route: '/ws' })).ticket
+  const values = await Promise.all(Array.from({ length: 1000 }, issue))
+  const bytes = values.map((value) => Buffer.from(value, 'base64url'))
+  for (const value of bytes) assert.equal(value.length, 16)
+  assert.equal(new Set(values).size, 1000)
+  // Each of the 128 bits is set in about half of them: eight standard deviations.
+  for (let bit = 0; bit < 128; bit++) {
+    const set = bytes.filter((value) => ((value[bit >> 3] as number) >> (bit & 7)) & 1).length
+    assert.ok(set > 370 && set < 630, `bit ${bit} is set in ${set} of 1000`)
+  }
+})
+
 test('A6: a ticket is for its route and its Origin, and an attempt elsewhere uses it up', async (t) => {
   const { app, logs } = await guarded(t, {
     guard: { origins: [origin, 'https://b.example'], auth: { from: ['ticket'] } }
@@ -83,6 +125,78 @@ test('A6: a ticket is for its route and its Origin, and an attempt elsewhere use
   assert.equal(logs.find('ws.auth_failed')?.errorCode, 'TICKET')
   assert.equal(await statusOf(app, await issue(origin)), 101)
   assert.equal(await statusOf(app, await issue(), '/ws', 'https://b.example'), 101)
+})
+
+test('A6: a client without Origin has no use for a ticket, unless the route does not check any', async (t) => {
+  const { app, reasons } = await guarded(t, { guard: { auth: { from: ['ticket', 'header'] } } })
+  app.wsRoute('/ws', { handler() {} })
+  app.wsRoute('/tickets', { auth: { from: ['ticket'] }, handler() {} })
+  app.wsRoute('/strict', { missingOrigin: 'refuse', handler() {} })
+  app.wsRoute('/any', { origins: false, handler() {} })
+  await app.ready()
+  const attempt = async (route: string, bound: boolean, headers = {}, from: string | null = null): Promise<number> => {
+    const options = { user: { sub: 'a' }, route, ...(bound && { origin }) }
+    const { ticket } = await app.wsGuard.issueTicket(options)
+    await using ws = await injectWs(app, `${route}?ticket=${ticket}`, { origin: from, headers })
+    return ws.statusCode
+  }
+  for (const bound of [false, true]) {
+    for (const route of ['/ws', '/tickets', '/strict']) assert.equal(await attempt(route, bound), 403, route)
+    // The header that lets a client without Origin in is a credential of its own: two are refused.
+    assert.equal(await attempt('/ws', bound, { authorization: 'Bearer any' }), 400)
+    assert.equal(await attempt('/tickets', bound, { authorization: 'Bearer any' }), 403)
+  }
+  assert.deepEqual(new Set(reasons()), new Set(['origin_missing', 'ambiguous_credentials']))
+  assert.equal(await attempt('/any', false), 101)
+  assert.equal(await attempt('/any', true), 401)
+  assert.equal(await attempt('/any', true, {}, origin), 101)
+})
+
+test('A6: the Origin of a ticket is one that a page can have', async (t) => {
+  const { app } = await guarded(t, { guard: { origins: ['https://*.example.com'], auth: { from: ['ticket'] } } })
+  app.wsRoute('/ws', { handler() {} })
+  await app.ready()
+  const issue = async (bound: string): Promise<string> =>
+    (await app.wsGuard.issueTicket({ user: { sub: 'a' }, route: '/ws', origin: bound })).ticket
+  assert.equal(await statusOf(app, await issue('https://a.example.com'), '/ws', 'https://a.example.com'), 101)
+  assert.equal(await statusOf(app, await issue('https://a.example.com'), '/ws', 'https://b.example.com'), 401)
+  await assert.rejects(issue('https://*.example.com'), {
+    code: 'WSG_ERR_OPTION',
+    message: /issueTicket: "origin" must be one origin, without a \*/
+  })
+})
+
+test('A6: a ticket is for the route with its prefix', async (t) => {
+  const { app } = await guarded(t, { guard: { auth: { from: ['ticket'] } } })
+  for (const prefix of ['/v1', '/v2']) {
+    await app.register(async (api) => api.wsRoute('/ws/:id', { handler() {} }), { prefix })
+  }
+  await app.ready()
+  const issue = async (route: string): Promise<string> =>
+    (await app.wsGuard.issueTicket({ user: { sub: 'a' }, route })).ticket
+  assert.equal(await statusOf(app, await issue('/v1/ws/:id'), '/v1/ws/7'), 101)
+  assert.equal(await statusOf(app, await issue('/v1/ws/:id'), '/v2/ws/7'), 401)
+  for (const route of ['/ws/:id', '/v1/ws/7', '/v1/ws/:id/']) {
+    await assert.rejects(issue(route), /issueTicket: "route" must be the path of a wsRoute/)
+  }
+})
+
+test('A6: a ticket stands for the user as it was when it was issued', async (t) => {
+  const { app } = await withTickets(t)
+  const user = { sub: 'alice', roles: ['reader'], since: new Date(0) }
+  const { ticket } = await app.wsGuard.issueTicket({ user, route: '/ws' })
+  user.sub = 'root'
+  user.roles.push('admin')
+  await using ws = await injectWs(app, `/ws?ticket=${ticket}`)
+  assert.deepEqual(await ws.receive('user'), {
+    type: 'user',
+    user: { sub: 'alice', roles: ['reader'], since: '1970-01-01T00:00:00.000Z' }
+  })
+  await assert.rejects(app.wsGuard.issueTicket({ user: { sub: 'alice', save() {} }, route: '/ws' }), {
+    code: 'WSG_ERR_OPTION',
+    message: /"user" must be plain data/
+  })
+  assert.equal(app.wsGuard.stats()['store.tickets'], 0)
 })
 
 test('A6: a ticket that a foreign page shows is not used up: its Origin is looked at first', async (t) => {

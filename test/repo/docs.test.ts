@@ -79,9 +79,10 @@ test('the README comes in the order in which a newcomer reads it', () => {
     .headings.filter(({ level }) => level === 2)
     .map(({ title }) => title)
   assert.deepEqual(titles, [
-    ...['Install', 'A route', 'The two commands', 'Why', 'Threats', 'Options', 'Choosing a credential', 'Contracts'],
+    ...['Install', 'A route', 'The two commands', 'Why', 'Threats', 'Options', 'Choosing a credential'],
+    ...['When a credential ends', 'Contracts'],
     ...['Handlers, replies and errors', 'Limits', 'The connection', 'app.wsGuard', 'The wire', 'Close codes'],
-    ...['Refusals', 'Events', 'Testing', 'Behind a proxy', 'Shutdown', 'Memory', 'What is not covered'],
+    ...['Refusals', 'Events', 'Testing', 'TLS and proxies', 'Shutdown', 'Memory', 'What is not covered'],
     'Compatibility'
   ])
 })

@@ -96,7 +96,7 @@ test("README, Refusals: with refuse: 'close' a script reads the code and the rea
   assert.equal((await injectWs(app, '/none')).statusCode, 404)
 })
 
-test('README, The first message, and a new token in place: same subject, no earlier expiry, and good', async (t) => {
+test('README, Refresh: same subject, no earlier expiry, and good', async (t) => {
   const app = await buildApp()
   t.after(() => app.close())
   app.wsRoute('/a', { contract: echo, handlers })

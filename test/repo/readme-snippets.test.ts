@@ -14,6 +14,7 @@ import type { WsGuardOptions } from '../../lib/index.ts'
 import { injectWs, type TestSocket } from '../../lib/testing.ts'
 import { freePort, type Running, start, substitute } from '../proxies/processes.ts'
 import { tokenFor } from '../support/app.ts'
+import { selfSigned } from '../support/certificate.ts'
 import { jsonFrame } from '../support/frames.ts'
 import { captureLogs, type LogLine } from '../support/log-capture.ts'
 import { connect } from '../support/raw-client.ts'
@@ -67,11 +68,13 @@ async function asPage(t: TestContext, base: string, pageOrigin: string): Promise
       super(url.replace(/^wss?:\/\/[^/]+/, base.replace(/^http/, 'ws')), { protocols, headers: { origin: pageOrigin } })
     }
   }
-  const { fetch } = globalThis
+  const { fetch, setTimeout } = globalThis
   const globals = {
     location: { origin: base },
     WebSocket: PageSocket,
-    fetch: (url: string, init: RequestInit) => fetch(new URL(url, base), init)
+    fetch: (url: string, init: RequestInit) => fetch(new URL(url, base), init),
+    // What a page still means to do when it is closed keeps nobody waiting.
+    setTimeout: (task: () => void, ms: number) => setTimeout(task, ms).unref()
   }
   for (const [name, value] of Object.entries(globals)) {
     const before = Object.getOwnPropertyDescriptor(globalThis, name)
@@ -174,13 +177,14 @@ const runs: Readonly<Record<string, (t: TestContext) => Promise<void>>> = {
   },
   'auth-page.js': async (t) => {
     const app = await appOf(t, ['handlers.ts'], { auth: { from: ['message'] } })
+    app.get('/token', () => tokenFor(app))
     await asPage(t, await listen(app), origin)
     const log = consoleLines(t)
-    const token = tokenFor(app)
-    const socket = await runPage(t, 'auth-page.js', token)
-    await eventually(() => assert.match(log[0] ?? '', /^good for \d+ ms$/), { timeoutMs })
-    socket.send(JSON.stringify({ type: 'auth', token }))
-    await eventually(() => assert.match(log[1] ?? '', /^good for \d+ ms$/), { timeoutMs })
+    const exp = Math.floor(Date.now() / 1000) + 62
+    await runPage(t, 'auth-page.js', app.jwt.sign({ sub: 'alice', exp } as never))
+    await eventually(() => assert.match(log[0] ?? '', /^good for 6\d{4} ms$/), { timeoutMs })
+    await eventually(() => assert.match(log[1] ?? '', /^good for 3[56]\d{5} ms$/), { timeoutMs })
+    assert.equal(app.wsGuard.connections, 1)
 
     const other = await injectWs(app, '/chat/lobby')
     other.send('say', { text: 'who am I?' })
@@ -270,6 +274,22 @@ const runs: Readonly<Record<string, (t: TestContext) => Promise<void>>> = {
     }
     assert.equal(await from('10.0.0.7'), 101)
     assert.equal(await from('10.0.0.8'), 403)
+  },
+  'no-proxy.ts': async (t) => {
+    const { key, cert } = selfSigned()
+    project.write('key.pem', key)
+    project.write('cert.pem', cert)
+    const cwd = process.cwd()
+    process.chdir(project.folder)
+    t.after(() => process.chdir(cwd))
+    const { build } = await project.import<{ build(): Promise<FastifyInstance> }>('no-proxy.ts')
+    const app = await build()
+    t.after(() => app.close())
+    const { headersTimeout, connectionsCheckingInterval, maxConnections } = app.server as unknown as Record<
+      string,
+      number
+    >
+    assert.deepEqual([headersTimeout, connectionsCheckingInterval, maxConnections], [10_000, 5_000, 20_000])
   },
   'shutdown.ts': async (t) => {
     const port = await freePort()

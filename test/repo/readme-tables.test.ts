@@ -1,6 +1,7 @@
 /** The tables and numbers of the README are those of the code, both ways. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { eventTable } from '../../lib/connection/event-table.ts'
 import { credentialSources } from '../../lib/handshake/credentials.ts'
 import { defaultMaxKeys } from '../../lib/limits/memory-store.ts'
 import { formatNames } from '../../lib/messages/formats.ts'
@@ -12,6 +13,7 @@ import {
   closeCodeRows,
   defaultCell,
   errorCodeRows,
+  eventFieldRows,
   eventRows,
   exportsOf,
   membersOf,
@@ -44,7 +46,8 @@ const generated: Readonly<Record<string, Rows>> = {
   'Close codes': closeCodeRows,
   Causes: closeCauseRows,
   Refusals: refusalRows,
-  Events: eventRows
+  Events: eventRows,
+  Fields: eventFieldRows
 }
 for (const [heading, expected] of Object.entries(generated)) {
   test(`README, ${heading}: the rows are those of the code, in its order`, () => {
@@ -55,6 +58,15 @@ for (const [heading, expected] of Object.entries(generated)) {
 test('README, Options: every option says what it means', () => {
   const silent = optionRows.filter(({ meaning }) => meaning === '').map(({ option }) => option)
   assert.deepEqual(silent, [])
+})
+
+test('README, Events: the events that are always written are those that are not sampled', () => {
+  const [, list = ''] = /were `suppressed`; ([^:]*?) are always written/.exec(text) ?? []
+  const whole = Object.entries(eventTable).flatMap(([name, { isSampled }]) => (isSampled ? [] : [name]))
+  assert.deepEqual(
+    Array.from(list.matchAll(/`([^`]+)`/g), ([, name]) => name),
+    whole
+  )
 })
 
 test('README, Threats: the options exist and have the defaults that are stated', () => {

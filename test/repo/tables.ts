@@ -1,7 +1,7 @@
 /** The rows that tables of the README must have, from the tables in the code. Cells are Markdown. */
 import { readdirSync, readFileSync } from 'node:fs'
 import { closeCauses, closeCodes } from '../../lib/close-codes.ts'
-import { eventLevels } from '../../lib/connection/events.ts'
+import { eventFields, eventTable, logOnlyFields } from '../../lib/connection/event-table.ts'
 import { errorCodes } from '../../lib/errors.ts'
 import { refusalReasons, refusalStatuses } from '../../lib/handshake/refusal.ts'
 import { type OptionEntry, optionTable } from '../../lib/route/option-table.ts'
@@ -61,7 +61,24 @@ export const refusalRows: Rows = Object.entries(refusalStatuses).map(([status, e
 
 export const errorCodeRows: Rows = Object.entries(errorCodes).map(([name, message]) => ({ code: code(name), message }))
 
-export const eventRows: Rows = Object.entries(eventLevels).map(([event, level]) => ({ event: code(event), level }))
+export const eventRows: Rows = Object.entries(eventTable).map(
+  ([event, { level, meaning, labels, details, ...entry }]) => {
+    const reasons = 'reasons' in entry ? ` (${entry.reasons.map(code).join(', ')})` : ''
+    return {
+      event: code(event),
+      level,
+      when: meaning,
+      labels: labels.map((field) => code(field) + (field === 'reason' ? reasons : '')).join(', ') || none,
+      'other fields': details.map(code).join(', ')
+    }
+  }
+)
+
+export const eventFieldRows: Rows = Object.entries({ ...eventFields, ...logOnlyFields }).map(([field, entry]) => ({
+  field: code(field),
+  type: code(entry.type),
+  meaning: entry.meaning
+}))
 
 /** The columns of a table that the code knows; others, such as a remark, are the README's own. */
 export function project(table: Table, expected: Rows): Rows {

@@ -96,7 +96,7 @@ const samples: Readonly<Record<string, { good: unknown[]; bad: unknown[] }>> = {
   'shutdown.spreadMs': { good: [500], bad: [-1, '0', 2 ** 31] },
   closeTimeoutMs: { good: [1, 30_000], bad: [0, 30_001, '5000', Number.NaN] },
   upgradeHeaders: {
-    good: [{}, { 'x-frame-options': 'DENY' }],
+    good: [{}, { 'x-frame-options': 'DENY' }, { 'Content-Security-Policy': "default-src 'none'" }],
     bad: [
       [],
       'x: y',
@@ -107,7 +107,14 @@ const samples: Readonly<Record<string, { good: unknown[]; bad: unknown[] }>> = {
       { upgrade: 'h2c' },
       { 'Sec-WebSocket-Accept': 'x' },
       { 'content-length': '0' },
-      { 'transfer-encoding': 'chunked' }
+      { 'transfer-encoding': 'chunked' },
+      { 'Keep-Alive': 'timeout=5' },
+      { 'proxy-connection': 'close' },
+      { te: 'trailers' },
+      { trailer: 'x' },
+      { 'http2-settings': '' },
+      { 'content-type': 'text/html' },
+      { 'content-encoding': 'gzip' }
     ]
   },
   closeCodes: {
