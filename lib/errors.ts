@@ -20,6 +20,21 @@ export function isInstance<T>(thrown: unknown, type: new (...values: never[]) =>
   }
 }
 
+/** For the log; a message may quote the token. */
+export function errorCodeOf(error: unknown): string {
+  return (readText(error, 'code') || readText(error, 'name') || 'UNKNOWN').slice(0, 64)
+}
+
+/** A property of what somebody threw, as text: that can be anything, also what throws when it is looked at. */
+export function readText(error: unknown, property: string): string {
+  try {
+    const value = (error as Record<string, unknown> | null | undefined)?.[property]
+    return typeof value === 'string' || typeof value === 'number' ? String(value) : ''
+  } catch {
+    return ''
+  }
+}
+
 /** The `code` of every error message the guard itself sends. */
 export const errorCodes = {
   invalid_message: 'the message does not match its schema',

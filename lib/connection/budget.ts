@@ -1,32 +1,32 @@
 import type { Store } from '../limits/store.ts'
 import type { Rate } from '../limits/token-bucket.ts'
-import type { Connection } from './connection.ts'
+import { type Connection, isPromise } from './connection.ts'
 
 /**
  * Takes the one token of a message from the budget that a user's connections share; an empty one gives nothing. A store
  * that is down ends the connection: it never lets more through.
  */
 export function takeUserToken(connection: Connection): boolean {
-  return askStore(connection, (store, subject, rate) => store.takeUserBudget(subject, 1, rate))
+  return askStore(connection, (store, subject, rate) => store.takeUserBudget(subject, 1, rate)) === true
 }
 
 /** What a handler costs beyond the one token that every message costs (`handlers.x.cost`). */
 export function chargeCost(connection: Connection, cost: number, now: number): void {
   if (cost <= 1) return
   connection.messages.charge(cost - 1, now)
-  askStore(connection, (store, subject, rate) => {
-    // Owed, not asked for: the token of the message may have been the last one.
-    store.chargeUserBudget(subject, cost - 1, rate)
-    return true
-  })
+  // Owed, not asked for: the token of the message may have been the last one.
+  askStore(connection, (store, subject, rate) => store.chargeUserBudget(subject, cost - 1, rate))
 }
 
-function askStore(connection: Connection, ask: (store: Store, subject: string, rate: Rate) => boolean): boolean {
+function askStore(connection: Connection, ask: (store: Store, subject: string, rate: Rate) => unknown): unknown {
   const { userMessages } = connection.settings.limits
   const subject = connection.identity?.subject
   if (userMessages === false || subject === undefined) return true
   try {
-    return ask(connection.runtime.store, subject, userMessages)
+    const answer = ask(connection.runtime.store, subject, userMessages)
+    // Not what the interface says; but a failure that nobody catches would end the process.
+    if (isPromise(answer)) answer.then(undefined, () => connection.end('unavailable'))
+    return answer
   } catch {
     connection.end('unavailable')
     return false

@@ -3,7 +3,7 @@ import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import type { FastifyBaseLogger } from 'fastify'
 import { type CloseCause, closeCauses, isSendableCloseCode, truncateCloseReason } from '../close-codes.ts'
-import { isInstance } from '../errors.ts'
+import { isInstance, readText } from '../errors.ts'
 import type { Identity } from '../limits/store.ts'
 import { TokenBucket } from '../limits/token-bucket.ts'
 import { EncodeError } from '../messages/encode.ts'
@@ -28,6 +28,8 @@ export const pausedBy = { limit: 1, queue: 2, drain: 4, auth: 8 } as const
 export class Connection implements WsConnection {
   readonly id: string = randomUUID()
   readonly openedAt: number
+  /** `openedAt` on the clock that never jumps. */
+  readonly startedAt: number
   readonly ip: string
   readonly params: unknown
   readonly query: unknown
@@ -65,6 +67,10 @@ export class Connection implements WsConnection {
   opened = false
   received = 0
   refreshes = 0
+  /** True while a new credential is looked at: not a handler that somebody would have to wait for. */
+  refreshing = false
+  /** Gives back what a connection holds until its first message has said who it is. */
+  leaveWaiting: (() => void) | undefined
   refreshedSince: number = Number.NEGATIVE_INFINITY
   /** When the budget that the user's connections share was last found empty. */
   budgetRefusedAt: number = Number.NEGATIVE_INFINITY
@@ -111,6 +117,7 @@ export class Connection implements WsConnection {
     this.settings = settings
     this.runtime = runtime
     this.openedAt = runtime.clock.wall()
+    this.startedAt = now
     this.ip = admitted.ip
     this.params = admitted.params
     this.query = admitted.query
@@ -144,6 +151,11 @@ export class Connection implements WsConnection {
   get log(): FastifyBaseLogger {
     this.#log ??= this.settings.log.child({ connectionId: this.id, route: this.settings.path })
     return this.#log
+  }
+
+  /** A raw route's handler may run for as long as the connection: nobody waits for it. */
+  get isRunningHandler(): boolean {
+    return this.busy && this.settings.contract !== undefined
   }
 
   get paused(): boolean {
@@ -232,7 +244,7 @@ export class Connection implements WsConnection {
     const info: CloseInfo = { code: this.#closeCode, reason: this.#closeReason, cause: this.cause as CloseCause }
     this.report('ws.close', {
       ...info,
-      ms: Math.round(this.runtime.clock.wall() - this.openedAt),
+      ms: Math.round(this.runtime.clock.now() - this.startedAt),
       received: this.received,
       sent: this.sent,
       dropped: this.dropped,
@@ -318,6 +330,7 @@ export class Connection implements WsConnection {
   /** Leaves the open state and lets go of everything that only an open connection has. */
   #leaveOpen(): void {
     this.state = 'closing'
+    this.leaveWaiting?.()
     clearTimeout(this.spell?.timer)
     this.spell = undefined
     this.queue.length = 0
@@ -329,7 +342,7 @@ export class Connection implements WsConnection {
 
   /** Resolves when no handler of the developer's runs. */
   #settled(): Promise<void> {
-    if (!this.busy || !this.opened) return Promise.resolve()
+    if (!this.busy || !this.opened || this.refreshing) return Promise.resolve()
     this.#whenIdle ??= new Promise((resolve) => (this.#idle = resolve))
     return this.#whenIdle
   }
@@ -365,7 +378,7 @@ export class Connection implements WsConnection {
 }
 
 function isAbortError(error: unknown): boolean {
-  return isInstance(error, Error) && error.name === 'AbortError'
+  return isInstance(error, Error) && readText(error, 'name') === 'AbortError'
 }
 
 export function isPromise(value: unknown): value is Promise<unknown> {

@@ -96,7 +96,7 @@ export function open(connection: Connection, request: FastifyRequest): void {
     const opening = onOpen?.(connection, request)
     if (isPromise(opening)) {
       if (contract !== undefined) connection.jobDeadline = connection.runtime.clock.now() + handlerTimeoutMs
-      opening.then(
+      Promise.resolve(opening).then(
         () => opened(connection),
         (error) => failToOpen(connection, error)
       )
@@ -115,11 +115,20 @@ function opened(connection: Connection): void {
 
 function failToOpen(connection: Connection, error: unknown): void {
   connection.becomeIdle()
-  if (isInstance(error, CloseError)) {
-    connection.close(error.closeCode, error.reason)
-  } else {
-    connection.reportError(error, 'onOpen')
-    connection.end('internal')
+  if (closeAsTold(connection, error)) return
+  connection.reportError(error, 'onOpen')
+  connection.end('internal')
+}
+
+/** A CloseError; one whose fields throw is an error like any other. */
+function closeAsTold(connection: Connection, error: unknown): boolean {
+  if (!isInstance(error, CloseError)) return false
+  try {
+    const { closeCode, reason } = error
+    connection.close(closeCode, reason)
+    return true
+  } catch {
+    return false
   }
 }
 
@@ -145,7 +154,7 @@ function run(connection: Connection, job: Job): void {
   try {
     const allowed = job.handler.authorize === undefined || job.handler.authorize(connection)
     const result = isPromise(allowed)
-      ? allowed.then((yes) => invoke(connection, job, yes))
+      ? Promise.resolve(allowed).then((yes) => invoke(connection, job, yes))
       : invoke(connection, job, allowed)
     if (isPromise(result)) {
       connection.jobDeadline = connection.runtime.clock.now() + connection.settings.handlerTimeoutMs
@@ -195,13 +204,19 @@ function reply(connection: Connection, job: Job, ref: string | number, value: un
 
 function fail(connection: Connection, job: Job, error: unknown): void {
   connection.becomeIdle()
-  if (isInstance(error, CloseError)) {
-    connection.close(error.closeCode, error.reason)
-  } else if (isInstance(error, MessageError)) {
+  if (closeAsTold(connection, error) || answerAsTold(connection, job, error)) return
+  connection.reportError(error, 'handler')
+  write(connection, encodeErrorMessage({ code: 'internal', message: errorCodes.internal, ref: job.ref }))
+}
+
+/** A MessageError; one whose fields throw, or that cannot be written, is an error like any other. */
+function answerAsTold(connection: Connection, { ref }: Job, error: unknown): boolean {
+  if (!isInstance(error, MessageError)) return false
+  try {
     const { code, message, details } = error
-    write(connection, encodeErrorMessage({ code, message, details, ref: job.ref }))
-  } else {
-    connection.reportError(error, 'handler')
-    write(connection, encodeErrorMessage({ code: 'internal', message: errorCodes.internal, ref: job.ref }))
+    write(connection, encodeErrorMessage({ code, message, details, ref }))
+    return true
+  } catch {
+    return false
   }
 }

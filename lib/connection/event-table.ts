@@ -173,7 +173,7 @@ export const eventTable = {
     labels: ['route', 'reason'],
     details: ['connectionId', 'ip', 'sub'],
     optional: ['sub'],
-    reasons: ['onOpen', 'handler', 'authorize', 'topics', 'onClose', 'onError']
+    reasons: ['onOpen', 'handler', 'authorize', 'data', 'topics', 'onClose', 'onError']
   },
   'ws.refreshed': {
     level: 'info',

@@ -56,10 +56,17 @@ export class Events {
     if (line === undefined) return
     const suppressed = line.suppressed > 0 ? { suppressed: line.suppressed } : undefined
     const cause = error === undefined ? undefined : { err: error }
-    try {
-      log[level]({ event, ...fields, ...suppressed, ...cause }, event)
-    } catch {
-      // An error object of the developer's that cannot be read, or a logger that fails: neither may end the process.
-    }
+    const written = { event, ...fields, ...suppressed }
+    // An error object of the developer's that cannot be read, or a logger that fails: neither may end the process.
+    if (!tryLog(log, level, { ...written, ...cause }, event) && cause) tryLog(log, level, written, event)
+  }
+}
+
+function tryLog(log: FastifyBaseLogger, level: 'info' | 'warn' | 'error', fields: object, event: string): boolean {
+  try {
+    log[level](fields, event)
+    return true
+  } catch {
+    return false
   }
 }

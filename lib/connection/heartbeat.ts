@@ -2,8 +2,9 @@ import type { Connection } from './connection.ts'
 import { isExpired } from './dispatch.ts'
 import { endClosed } from './inbound.ts'
 import { countBuffered } from './outbound.ts'
+import { reauthorize } from './refresh.ts'
 import type { Runtime } from './runtime.ts'
-import { endUnauthenticated, reauthorize } from './session.ts'
+import { endUnauthenticated } from './session.ts'
 
 /** Every connection is visited once in `tickMs * slicesPerSweep` ms, a slice at a time: no sweep stops the loop. */
 export const tickMs = 50
@@ -64,6 +65,8 @@ export function visit(connection: Connection, now: number): void {
     return
   }
   const { idleTimeoutMs } = connection.settings
+  // Who waits for us is not idle.
+  if (connection.paused || connection.isRunningHandler) connection.messageAt = now
   if (isExpired(connection) || now >= connection.lifetimeEndsAt) connection.end('session_expired')
   else if (now >= connection.authDeadline) missAuthDeadline(connection)
   else if (now >= connection.jobDeadline) connection.end('handler_timeout')

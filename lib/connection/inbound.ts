@@ -85,7 +85,8 @@ export function receive(connection: Connection, data: RawFrame, isBinary: boolea
     accept(connection, frame, now)
     pauseWhenEmpty(connection, now)
   }
-  return connection.state === 'open'
+  // The contract is the one way in: another listener would see what it refuses, and the credential of an auth message.
+  return connection.settings.contract === undefined && connection.state === 'open'
 }
 
 function sizeOf(data: RawFrame): number {

@@ -69,7 +69,7 @@ export class Registry {
     connection.position = this.list.length
     this.list.push(connection)
     this.#ids.add(connection.id, connection)
-    this.#ips.add(connection.ip, connection)
+    this.#ips.add(unmapped(connection.ip), connection)
     this.identify(connection, connection.identity)
     if (this.list.length === 1) this.#onFirst()
   }
@@ -90,7 +90,7 @@ export class Registry {
       last.position = connection.position
     }
     this.#ids.remove(connection.id, connection)
-    this.#ips.remove(connection.ip, connection)
+    this.#ips.remove(unmapped(connection.ip), connection)
     this.#forget(connection)
   }
 
@@ -98,7 +98,7 @@ export class Registry {
     return this.#candidates(query).filter(
       (connection) =>
         matches(query.id, connection.id) &&
-        matches(query.ip, connection.ip) &&
+        matches(query.ip && unmapped(query.ip), unmapped(connection.ip)) &&
         matches(query.route, connection.settings.path) &&
         matches(query.sub, connection.identity?.subject) &&
         matches(query.sid, connection.identity?.sessionId) &&
@@ -134,7 +134,7 @@ export class Registry {
     if (query.jti !== undefined) return this.#tokens.get(query.jti)
     if (query.sid !== undefined) return this.#sessions.get(query.sid)
     if (query.sub !== undefined) return this.#subjects.get(query.sub)
-    if (query.ip !== undefined) return this.#ips.get(query.ip)
+    if (query.ip !== undefined) return this.#ips.get(unmapped(query.ip))
     return this.list
   }
 
@@ -147,4 +147,9 @@ export class Registry {
 
 function matches(wanted: string | undefined, value: string | undefined): boolean {
   return wanted === undefined || wanted === value
+}
+
+/** On a socket for both families an IPv4 client has an IPv6 address (RFC 4291 section 2.5.5.2). */
+function unmapped(ip: string): string {
+  return ip.replace(/^::ffff:(?=\d+\.\d+\.\d+\.\d+$)/i, '')
 }

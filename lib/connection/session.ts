@@ -1,6 +1,6 @@
 import type { FastifyRequest } from 'fastify'
 import { type CloseCause, closeCauses } from '../close-codes.ts'
-import { MessageError } from '../errors.ts'
+import { errorCodeOf } from '../errors.ts'
 import type { Identity } from '../limits/store.ts'
 import type { CompiledContract } from '../messages/compile-contract.ts'
 import { parseJson } from '../messages/decode.ts'
@@ -36,17 +36,30 @@ export type AdmitLate = (verified: Verified) => Promise<CloseCause | undefined>
 
 /**
  * Sets what ends a connection by time: max lifetime with 10 % jitter, so that a fleet does not return at once. A
- * revocation that came while the handshake ran did not find the connection: it is asked for once more.
+ * revocation that came while the handshake ran did not find the connection: it is asked for once more, and nothing is
+ * read or opened before the answer.
  */
-export function startSession(connection: Connection, now: number): void {
-  const { maxLifetimeMs, reauthorizeMs } = connection.settings
+export function startSession(connection: Connection, begin: () => void): void {
+  const { maxLifetimeMs, reauthorizeMs, handlerTimeoutMs } = connection.settings
+  const now = connection.runtime.clock.now()
   if (maxLifetimeMs !== false) connection.lifetimeEndsAt = now + maxLifetimeMs * (0.9 + 0.2 * Math.random())
   if (reauthorizeMs !== false) connection.reauthorizeAt = now + reauthorizeMs
-  void endIfRefused(connection)
+  const isRefused = endIfRefused(connection)
+  if (!isPromise(isRefused)) return isRefused ? undefined : begin()
+  connection.pause(pausedBy.auth)
+  connection.authDeadline = now + handlerTimeoutMs
+  connection.authDeadlineCause = 'unavailable'
+  void isRefused.then((refused) => {
+    if (refused || !isServed(connection)) return
+    connection.authDeadline = Number.POSITIVE_INFINITY
+    connection.authDeadlineCause = 'unauthorized'
+    begin()
+    connection.resume(pausedBy.auth)
+  })
 }
 
 /** Revoked or blocked is 4003, a store that cannot tell 1013. @returns false when the connection goes on */
-function endIfRefused(connection: Connection): boolean | Promise<boolean> {
+export function endIfRefused(connection: Connection): boolean | Promise<boolean> {
   const { identity, runtime } = connection
   if (identity === undefined) return false
   const settle = (isRefused: boolean): boolean => {
@@ -54,16 +67,23 @@ function endIfRefused(connection: Connection): boolean | Promise<boolean> {
     if (isRefused) connection.end('revoked')
     return isRefused
   }
-  const down = (): boolean => {
-    connection.end('unavailable')
+  const down = (error: unknown): boolean => {
+    endUnavailable(connection, errorCodeOf(error))
     return true
   }
   try {
     const isRefused = runtime.store.isRefused(identity)
-    return isPromise(isRefused) ? isRefused.then(settle, down) : settle(isRefused)
-  } catch {
-    return down()
+    return isPromise(isRefused) ? Promise.resolve(isRefused).then(settle, down) : settle(isRefused)
+  } catch (error) {
+    return down(error)
   }
+}
+
+/** The store or the verifier could not say whether this user may be here. */
+export function endUnavailable(connection: Connection, errorCode: string): void {
+  if (connection.state !== 'open') return
+  connection.report('ws.auth_failed', { reason: 'unavailable', errorCode })
+  connection.end('unavailable')
 }
 
 /**
@@ -81,16 +101,15 @@ export function expectAuth(connection: Connection, request: FastifyRequest, time
     connection.authenticate = (later) => hold(connection, held, later)
     connection.authDeadlineCause = 'unavailable'
     connection.pause(pausedBy.auth)
-    authenticate(connection, token, admit).then(
-      (isIn) => {
+    authenticate(connection, token, admit)
+      .then((isIn) => {
         if (!isIn) return
         open(connection, request)
         const now = connection.runtime.clock.now()
         for (const later of held) if (isServed(connection)) accept(connection, later, now)
         connection.resume(pausedBy.auth)
-      },
-      () => connection.end('unavailable')
-    )
+      })
+      .catch((error: unknown) => endUnavailable(connection, errorCodeOf(error)))
   }
 }
 
@@ -139,7 +158,7 @@ async function authenticate(connection: Connection, token: string, admit: AdmitL
  * Verifies, and ends the connection when that fails: a bad token is 4001, a verifier that is down 1013. An answer that
  * comes after the end, or after the old credential has expired, changes nothing.
  */
-async function verify(connection: Connection, token: string): Promise<VerifyOutcome> {
+export async function verify(connection: Connection, token: string): Promise<VerifyOutcome> {
   const outcome = await connection.settings.session.verify(token, connection)
   if (!isServed(connection)) return late
   if (!outcome.ok) {
@@ -151,83 +170,12 @@ async function verify(connection: Connection, token: string): Promise<VerifyOutc
 
 const late: VerifyOutcome = { ok: false, cause: 'unauthorized', errorCode: 'LATE' }
 
-/**
- * `{ type: 'auth', token }` on an authenticated connection: the new credential takes the place of the old one when it
- * is valid, of the same subject and does not expire earlier (threat Z5), and `authorize` agrees: who would not get in
- * with it does not stay with it (threat Z1). Bounded by `auth.refresh.perMinute`.
- *
- * It waits for its turn like any message: what was sent before it runs as the old `user`, who is the same subject and
- * whose credential is checked again before each message; what was sent behind it runs as the new one. No handler sees
- * `user` change while it runs.
- */
-export async function refresh(message: Record<string, unknown>, connection: Connection): Promise<void> {
-  const { refresh: allowed } = connection.settings.session
-  const now = connection.runtime.clock.now()
-  if (allowed === false) throw new MessageError('forbidden', 'this route does not refresh credentials')
-  if (!takeRefresh(connection, allowed.perMinute, now)) throw new MessageError('rate_limited', 'too many refreshes')
-  const outcome = await verify(connection, String(message.token))
-  if (!outcome.ok) return
-  const { identity } = outcome
-  if (identity?.subject !== connection.identity?.subject) {
-    connection.report('ws.forbidden', { reason: 'refresh_subject' })
-    return connection.end('forbidden')
-  }
-  if ((identity?.expiresAt ?? Number.POSITIVE_INFINITY) < (connection.expiresAt ?? 0)) {
-    throw new MessageError('forbidden', 'the new credential expires before the old one')
-  }
-  if (!(await isAllowed(connection, outcome.user, 'refresh'))) return
-  connection.user = outcome.user
-  connection.runtime.registry.identify(connection, identity)
-  // A credential that was revoked extends nothing.
-  if (await endIfRefused(connection)) return
-  connection.report('ws.refreshed', { reason: 'auth', expiresAt: connection.expiresAt })
-  write(connection, encodeAuthOk(msLeft(connection)))
-}
-
-function takeRefresh(connection: Connection, perMinute: number, now: number): boolean {
-  if (now - connection.refreshedSince >= 60_000) {
-    connection.refreshedSince = now
-    connection.refreshes = 0
-  }
-  return ++connection.refreshes <= perMinute
-}
-
-/** Asks `authorize` again on the live connection, every `reauthorizeMs`. */
-export function reauthorize(connection: Connection, now: number): void {
-  // Not again before this one has answered; one that never does is no yes.
-  connection.reauthorizeAt = Number.POSITIVE_INFINITY
-  connection.authDeadline = now + connection.settings.handlerTimeoutMs
-  connection.authDeadlineCause = 'unavailable'
-  void isAllowed(connection, connection.user, 'reauthorize').then((isStillAllowed) => {
-    if (!isStillAllowed) return
-    connection.authDeadline = Number.POSITIVE_INFINITY
-    connection.reauthorizeAt = now + Number(connection.settings.reauthorizeMs)
-  })
-}
-
-/** Anything but true closes with 4003, what `authorize` throws with 1013. What comes after the end is no news. */
-async function isAllowed(connection: Connection, user: unknown, reason: 'refresh' | 'reauthorize'): Promise<boolean> {
-  const { authorize } = connection.settings.session
-  if (authorize === undefined) return true
-  try {
-    const answer = await authorize(user, connection)
-    if (!isServed(connection)) return false
-    if (answer === true) return true
-    connection.report('ws.forbidden', { reason })
-    connection.end('forbidden')
-  } catch (error) {
-    connection.reportError(error, 'authorize')
-    connection.end('unavailable')
-  }
-  return false
-}
-
 /** Ends a connection whose credential was revoked, blocked or disconnected. */
 export function revoke(connection: Connection, reason: string | undefined): void {
   connection.end('revoked', undefined, reason ?? closeCauses.revoked.reason)
 }
 
-function msLeft(connection: Connection): number | undefined {
+export function msLeft(connection: Connection): number | undefined {
   const { expiresAt, runtime } = connection
   return expiresAt === undefined ? undefined : Math.max(0, expiresAt - runtime.clock.wall())
 }

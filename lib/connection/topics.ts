@@ -36,6 +36,17 @@ export class Topics {
     if (contract !== undefined) this.#drop(connection, topicKey(contract.name, topic))
   }
 
+  /** Ends the subscriptions that the route's `topics` would not grant any more. */
+  recheck(connection: Connection): void {
+    const { topicKeys, settings } = connection
+    const { contract, topics } = settings
+    if (contract === undefined || topics === undefined || topicKeys === undefined) return
+    const start = topicKey(contract.name, '').length
+    for (const key of topicKeys) {
+      if (!isAllowed(connection, key.slice(start), topics)) this.#drop(connection, key)
+    }
+  }
+
   /** Ends every subscription of a connection that ends. */
   release(connection: Connection): void {
     for (const key of connection.topicKeys ?? []) this.#drop(connection, key)

@@ -4,10 +4,10 @@ import { Connection } from '../connection/connection.ts'
 import { open } from '../connection/dispatch.ts'
 import type { GuardedSocket } from '../connection/guarded-socket.ts'
 import { listen } from '../connection/inbound.ts'
-import { expectAuth, startSession, type Verified } from '../connection/session.ts'
+import { endUnavailable, expectAuth, startSession, type Verified } from '../connection/session.ts'
 import { isInstance } from '../errors.ts'
 import { addressOf } from './attempts.ts'
-import { checkRights, checkUser, type Peer, Unavailable, type UserRefusal } from './checks.ts'
+import { checkRights, checkUser, makeData, type Peer, Unavailable, type UserRefusal } from './checks.ts'
 import type { Gate } from './gate.ts'
 import { rememberRequest } from './request-stand-in.ts'
 import type { HandshakeSettings } from './settings.ts'
@@ -30,12 +30,13 @@ export function accept(gate: Gate, socket: GuardedSocket, request: FastifyReques
   letGo(upgrade, request)
   listen(connection)
   runtime.registry.add(connection)
-  startSession(connection, runtime.clock.now())
   connection.report('ws.open', { protocol: socket.protocol, expiresAt: connection.expiresAt })
   // The drain began while the developer's hooks ran: it did not see this one.
-  if (gate.isDraining()) void connection.drain()
-  else if (settings.auth === false || upgrade.verified !== undefined) open(connection, request)
-  else waitForAuth({ gate, request, upgrade, settings }, connection, settings.auth.messageTimeoutMs)
+  if (gate.isDraining()) return void connection.drain()
+  startSession(connection, () => {
+    if (settings.auth === false || upgrade.verified !== undefined) open(connection, request)
+    else waitForAuth({ gate, request, upgrade, settings }, connection, settings.auth.messageTimeoutMs)
+  })
 }
 
 /** What an open connection does not need: the response that owned the socket, and the handshake's notes. */
@@ -46,8 +47,9 @@ function letGo(upgrade: Upgrade, request: FastifyRequest): void {
 }
 
 function waitForAuth(peer: Peer, connection: Connection, timeoutMs: number): void {
+  connection.leaveWaiting = peer.upgrade.releaseUnauthenticated
   expectAuth(connection, peer.request, timeoutMs, (verified) => {
-    peer.upgrade.releaseUnauthenticated?.()
+    connection.leaveWaiting?.()
     return admitLate(peer, connection, verified)
   })
 }
@@ -62,15 +64,25 @@ const lateCauses: Readonly<Record<UserRefusal['reason'], CloseCause>> = {
 
 /** The checks that wait for a user: those of the handshake, once the first message has said who it is. */
 async function admitLate(peer: Peer, connection: Connection, verified: Verified): Promise<CloseCause | undefined> {
-  const { upgrade } = peer
+  const { upgrade, request } = peer
   upgrade.verified = verified
+  // As @fastify/jwt does it before the 101.
+  Reflect.set(request, 'user', verified.user)
+  let step: 'authorize' | 'data' = 'authorize'
   try {
-    const refusal = (await checkUser(peer)) ?? (await checkRights(peer))
+    const refusal = (await checkUser(peer)) ?? (connection.state === 'open' ? await checkRights(peer) : undefined)
+    if (refusal !== undefined) return lateCauses[refusal.reason]
+    // Who has left meanwhile is asked nothing more.
+    if (connection.state !== 'open') return undefined
+    step = 'data'
+    await makeData(peer)
     connection.data = upgrade.data
-    return refusal && lateCauses[refusal.reason]
   } catch (error) {
-    if (isInstance(error, Unavailable)) return 'unavailable'
-    connection.reportError(error, 'authorize')
-    return 'internal'
+    if (!isInstance(error, Unavailable)) {
+      connection.reportError(error, step)
+      return 'internal'
+    }
+    endUnavailable(connection, error.errorCode)
   }
+  return undefined
 }

@@ -1,5 +1,6 @@
-import type { Server } from 'node:http'
+import type { IncomingMessage, Server } from 'node:http'
 import type { FastifyBaseLogger, FastifyRequest } from 'fastify'
+import { isObject } from '../messages/is-object.ts'
 import { takeSecrets, takeSecretsOut } from './url-secrets.ts'
 
 // Credentials are taken out of the URL of an upgrade before Fastify sees it. A plain request raises no `upgrade`: a
@@ -8,12 +9,23 @@ import { takeSecrets, takeSecretsOut } from './url-secrets.ts'
 /** pino's registered name for what its children inherit too; another logger has no such thing. */
 const kSerializers: unique symbol = Symbol.for('pino.serializers')
 
-type SerializeRequest = (request: Partial<FastifyRequest>) => Record<string, unknown>
+type SerializeRequest = (this: unknown, request: Partial<FastifyRequest>) => Record<string, unknown>
 type Serializing = FastifyBaseLogger & { readonly [kSerializers]?: { req?: SerializeRequest } }
 
 /** The access line of a guarded route: Fastify's own fields, without the query. */
-export const serializeRequest: SerializeRequest = ({ method, url, ip, socket, host }) => {
-  return { method, url: pathOf(url), host, remoteAddress: ip, remotePort: socket?.remotePort }
+export const serializeRequest: SerializeRequest = (request) => {
+  const { method, url, socket } = request
+  return { method, url: pathOf(url), ...claimsOf(request), remotePort: socket?.remotePort }
+}
+
+/** What depends on the app's `trustProxy`, which may throw: that is no reason to leave the request unanswered. */
+function claimsOf(request: Partial<FastifyRequest>): { host?: unknown; remoteAddress?: unknown } {
+  try {
+    const { host, ip } = request
+    return { host, remoteAddress: ip }
+  } catch {
+    return {}
+  }
 }
 
 /** Fastify writes the access line of an unknown path before any hook runs: its serializer leaves the names out. */
@@ -21,9 +33,9 @@ export function coverAccessLog(log: FastifyBaseLogger, names: ReadonlySet<string
   const serializers = (log as Serializing)[kSerializers]
   const serialize = serializers?.req
   if (serializers === undefined || serialize === undefined) return
-  serializers.req = (request) => {
-    const shown = serialize(request)
-    if (request.is404 !== true || typeof shown?.url !== 'string') return shown
+  serializers.req = function (request: Partial<FastifyRequest> | null | undefined) {
+    const shown = serialize.call(this, request as FastifyRequest)
+    if (request?.is404 !== true || typeof shown?.url !== 'string') return shown
     return { ...shown, url: takeSecrets(shown.url, names).url }
   }
 }
@@ -33,13 +45,17 @@ export function coverAccessLog(log: FastifyBaseLogger, names: ReadonlySet<string
  * query parameters that some route reads a credential from; a guarded route refuses plain requests and needs no query.
  */
 export function coverPlainRequest(request: FastifyRequest, isGuarded: boolean, names: ReadonlySet<string>): void {
+  const raw: IncomingMessage & { originalUrl?: string } = request.raw
+  // What `rewriteUrl` keeps.
+  const { originalUrl } = raw
   if (isGuarded) {
-    request.raw.url = pathOf(request.raw.url)
+    raw.url = pathOf(raw.url)
+    if (originalUrl !== undefined) raw.originalUrl = pathOf(originalUrl)
     request.query = {}
   } else if (request.is404) {
-    for (const name of takeSecretsOut(request.raw, names).keys()) {
-      delete (request.query as Record<string, unknown>)[name]
-    }
+    if (originalUrl !== undefined) raw.originalUrl = takeSecrets(originalUrl, names).url
+    const { query } = request
+    for (const name of takeSecretsOut(raw, names).keys()) if (isObject(query)) Reflect.deleteProperty(query, name)
   }
 }
 

@@ -72,11 +72,9 @@ export class Admission {
 
   /** Runs while a socket closes, where an error would end the process: the lease of a store that is down ends by itself. */
   #release(key: string): void {
-    try {
-      this.#store.releaseSlot(key)
-    } catch {
-      // The next handshake that needs the store reports it.
-    }
+    const release = async (): Promise<void> => this.#store.releaseSlot(key)
+    // The next handshake that needs the store reports it.
+    release().catch(() => {})
   }
 }
 

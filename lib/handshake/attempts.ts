@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto'
 import { isDeepStrictEqual } from 'node:util'
 import rateLimit, { type FastifyRateLimitStoreCtor, normalizeIP, type RateLimitOptions } from '@fastify/rate-limit'
 import fastify, { type FastifyInstance, type FastifyRequest } from 'fastify'
+import { printable } from '../connection/events.ts'
 import type { Store } from '../limits/store.ts'
 
 /** `limits.attempts`: handshakes per address, in the words of @fastify/rate-limit. */
@@ -124,9 +125,21 @@ function bySubnet(ipv6Subnet: number | undefined): (request: FastifyRequest) => 
   return (request) => normalizeIP(addressOf(request), ipv6Subnet)
 }
 
+/** An IPv6 address with a zone takes less. What a proxy that is trusted passes on need be no address at all. */
+const maxAddressLength = 64
+
 /** On a unix socket there is no address; all that comes through it is one client unless `trustProxy` says more. */
 export function addressOf(request: FastifyRequest): string {
-  return request.ip ?? 'unix'
+  return printable(request.ip ?? 'unix').slice(0, maxAddressLength)
+}
+
+/** For the log: of an app whose `trustProxy` throws at what it is given nobody knows the address. */
+export function shownAddress(request: FastifyRequest): string {
+  try {
+    return addressOf(request)
+  } catch {
+    return 'unknown'
+  }
 }
 
 function isIpv6(request: FastifyRequest): boolean {

@@ -1,8 +1,8 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import type { VerifyOutcome } from '../connection/session.ts'
-import { OptionError } from '../errors.ts'
+import { errorCodeOf, OptionError, readText } from '../errors.ts'
 import type { Identity } from '../limits/store.ts'
-import { checkClaims, checkDecoded, type DecodedToken, isSeconds, isSubject } from './claims.ts'
+import { checkClaims, checkDecoded, type DecodedToken, isSeconds, isSubject, maxClockSkewMs } from './claims.ts'
 import { type CredentialOptions, maxTokenBytes } from './credentials.ts'
 
 /** Signature algorithms by family; a route pins one of them (threat A2). */
@@ -56,7 +56,7 @@ export function createAuthenticator(auth: AuthSettings, app: FastifyInstance, cl
     }
   }
   const identify = (user: unknown, claims: unknown): Identity | undefined =>
-    checkIdentity(auth.identity === undefined ? identityOf(claims) : auth.identity(user))
+    checkIdentity(auth.identity === undefined ? identityOf(claims) : auth.identity(user), clock())
   return {
     prepare: () => {
       verify ??= jwtVerify(auth, app, clock)
@@ -191,27 +191,40 @@ function identityOf(claims: unknown): Identity | undefined {
   if (sub === undefined || sub === null) return undefined
   return {
     subject: sub as string,
-    ...(typeof sid === 'string' && { sessionId: sid }),
-    ...(typeof jti === 'string' && { tokenId: jti }),
+    sessionId: sid as string,
+    tokenId: jti as string,
     ...(isSeconds(iat) && { issuedAt: iat * 1000 }),
     // An end that cannot be read, such as the date of a PASETO, is not none at all.
     ...(exp !== undefined && exp !== null && { expiresAt: isSeconds(exp) ? exp * 1000 : Number.NaN })
   }
 }
 
+/** RFC 7519 wants strings; a number is found by its digits, what is empty is none. */
+function named(name: 'sessionId' | 'tokenId', id: unknown): Partial<Identity> {
+  if (id === undefined || id === null || id === '') return {}
+  return { [name]: Number.isFinite(id) ? String(id) : (id as string) }
+}
+
 /** @throws OptionError for an identity that limits, kicks and expiry could not go by */
-function checkIdentity(identity: Identity | undefined): Identity | undefined {
+function checkIdentity(identity: Identity | undefined, wallMs: number): Identity | undefined {
   if (identity === undefined) return undefined
-  const { subject, issuedAt = 0, expiresAt = 0 } = identity
+  const { subject, sessionId, tokenId, issuedAt = 0, expiresAt = 0 } = identity
+  const ids = { ...named('sessionId', sessionId), ...named('tokenId', tokenId) }
   // NaN is before nothing: such a credential would never expire.
-  if (!isSubject(subject) || Number.isNaN(Number(issuedAt)) || Number.isNaN(Number(expiresAt))) {
+  const isTimed = !Number.isNaN(Number(issuedAt)) && !Number.isNaN(Number(expiresAt))
+  if (!isSubject(subject) || !Object.values(ids).every(isSubject) || !isTimed) {
     throw new OptionError(
-      'a user needs a "sub" that is a string and an "exp" in seconds, if any, or auth.identity that returns { subject: string, … }'
+      'a user needs a "sub" that is a string, a "sid" and a "jti" that are strings and an "exp" in seconds, if any, or auth.identity that returns { subject: string, … }'
     )
   }
-  // No end is said by saying none: neither the wire nor the log could write this one.
-  const { expiresAt: _, ...endless } = identity
-  return Object.freeze(expiresAt === Number.POSITIVE_INFINITY ? endless : { ...identity })
+  return Object.freeze({
+    subject,
+    ...ids,
+    // Far ahead of our clock it would outlive any revocation: better not to know it (threat Z4).
+    ...(identity.issuedAt !== undefined && issuedAt <= wallMs + maxClockSkewMs && { issuedAt }),
+    // No end is said by saying none: neither the wire nor the log could write this one.
+    ...(identity.expiresAt !== undefined && expiresAt !== Number.POSITIVE_INFINITY && { expiresAt })
+  })
 }
 
 // jsonwebtoken, jose, fast-jwt and what fetches keys for them, whichever `auth.verify` may use.
@@ -230,19 +243,4 @@ function isTokenError(error: unknown): boolean {
   if (ownFaults.has(code) || keyNotFetched.test(readText(error, 'message'))) return false
   const isUnauthorized = readText(error, 'statusCode') === '401'
   return isUnauthorized || tokenErrorCodes.test(code) || tokenErrorNames.has(readText(error, 'name'))
-}
-
-/** For the log; a message may quote the token. */
-export function errorCodeOf(error: unknown): string {
-  return (readText(error, 'code') || readText(error, 'name') || 'UNKNOWN').slice(0, 64)
-}
-
-/** Anything can be thrown, also what throws when it is looked at. */
-function readText(error: unknown, property: string): string {
-  try {
-    const value = (error as Record<string, unknown> | null | undefined)?.[property]
-    return typeof value === 'string' || typeof value === 'number' ? String(value) : ''
-  } catch {
-    return ''
-  }
 }

@@ -1,7 +1,7 @@
 import type { FastifyRequest } from 'fastify'
 import { printable } from '../connection/events.ts'
+import { errorCodeOf } from '../errors.ts'
 import { addressOf } from './attempts.ts'
-import { errorCodeOf } from './authenticate.ts'
 import { readCredential } from './credentials.ts'
 import type { Gate } from './gate.ts'
 import type { Refusal } from './refusal.ts'
@@ -135,8 +135,13 @@ export async function checkRights({ request, upgrade, settings }: Peer): Promise
   if (settings.authorize !== undefined && (await settings.authorize(upgrade.verified?.user, request)) !== true) {
     return { reason: 'forbidden' }
   }
-  upgrade.data = await settings.makeData?.(request)
   return undefined
+}
+
+/** The route's `data`, for a user who may come in. */
+export async function makeData({ request, upgrade, settings }: Peer): Promise<undefined> {
+  if (settings.auth !== false && upgrade.verified === undefined) return
+  upgrade.data = await settings.makeData?.(request)
 }
 
 /** A back end that is down refuses; it never lets in (threats A12, N2). */

@@ -13,6 +13,9 @@ export interface ClaimRules {
   readonly maxTokenAgeMs: number | undefined
 }
 
+/** How far an issuer's clock may be ahead of ours. */
+export const maxClockSkewMs = 60_000
+
 /** The last second that a Date can say (ECMA-262): a time beyond it is none. */
 const maxSeconds = 8.64e12
 
@@ -39,14 +42,22 @@ export function checkClaims(claims: object, rules: ClaimRules, wallMs: number): 
   } catch {
     return 'POISONED_CLAIM'
   }
-  const { sub, exp, iat } = claims as { sub?: unknown; exp?: unknown; iat?: unknown }
-  // Limits, kicks and expiry go by it.
-  if (rules.identity === undefined && sub !== undefined && !isSubject(sub)) return 'SUBJECT'
+  const { sub, sid, jti, exp, iat } = claims as Readonly<Record<string, unknown>>
+  // Limits, kicks and expiry go by them.
+  if (rules.identity === undefined && ((sub !== undefined && !isSubject(sub)) || !isId(sid) || !isId(jti))) {
+    return 'SUBJECT'
+  }
   // RFC 7519 section 4.1.4: not accepted on or after.
   if (exp !== undefined && (!isSeconds(exp) || exp * 1000 <= wallMs)) return 'EXPIRED'
   const { maxTokenAgeMs } = rules
-  if (maxTokenAgeMs !== undefined && (!isSeconds(iat) || wallMs - iat * 1000 > maxTokenAgeMs)) return 'TOO_OLD'
-  return undefined
+  if (maxTokenAgeMs === undefined) return undefined
+  const ageMs = isSeconds(iat) ? wallMs - iat * 1000 : Number.POSITIVE_INFINITY
+  // One from the future would have longer than it is meant to.
+  return ageMs > maxTokenAgeMs || ageMs < -maxClockSkewMs ? 'TOO_OLD' : undefined
+}
+
+function isId(value: unknown): boolean {
+  return value === undefined || value === null || typeof value === 'string' || Number.isFinite(value)
 }
 
 /** RFC 7519 section 2, NumericDate. */

@@ -132,6 +132,8 @@ export function sendRefusal(reply: FastifyReply, status: number, retryAfterMs?: 
 export function writeRefusal(reply: FastifyReply, status: number, extra: Readonly<Record<string, string>>): void {
   const { headers, body } = answerOf(status, undefined, reply.request.raw.httpVersionMajor)
   reply.hijack()
+  // A hook has begun an answer of its own past Fastify.
+  if (reply.raw.headersSent) return void reply.raw.destroy()
   reply.raw.writeHead(status, { ...extra, ...headers, 'content-length': String(Buffer.byteLength(body)) }).end(body)
 }
 

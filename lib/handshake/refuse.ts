@@ -1,6 +1,7 @@
-import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify'
+import type { FastifyBaseLogger, FastifyError, FastifyReply, FastifyRequest } from 'fastify'
 import type { CloseCodeName } from '../close-codes.ts'
 import type { GuardedSocket } from '../connection/guarded-socket.ts'
+import { shownAddress } from './attempts.ts'
 import type { Gate } from './gate.ts'
 import {
   httpOnlyReasons,
@@ -11,7 +12,7 @@ import {
   statusOf,
   writeRefusal
 } from './refusal.ts'
-import { chooseProtocol, readOffers } from './request-shape.ts'
+import { checkHandshake, chooseProtocol, readOffers } from './request-shape.ts'
 import type { HandshakeSettings } from './settings.ts'
 import { isSecure } from './transport.ts'
 import { settingsOf, type Upgrade, upgradeOf } from './upgrade.ts'
@@ -29,7 +30,8 @@ export function refuse(gate: Gate, request: FastifyRequest, reply: FastifyReply,
 function report(gate: Gate, request: FastifyRequest, status: number, { reason, detail }: Refusal): void {
   const { events } = gate.runtime
   const sub = upgradeOf(request.raw)?.verified?.identity?.subject
-  const { ip, log } = request
+  const { log } = request
+  const ip = shownAddress(request)
   const { url: route } = request.routeOptions
   events.emit('ws.refused', log, { route, status, reason, ip, sub, ...detail })
   if (status === 401) events.emit('ws.auth_failed', log, { route, reason, ip, sub, errorCode: detail?.errorCode })
@@ -39,7 +41,7 @@ function report(gate: Gate, request: FastifyRequest, status: number, { reason, d
 function answer(gate: Gate, request: FastifyRequest, reply: FastifyReply, status: number, refusal: Refusal): void {
   const upgrade = upgradeOf(request.raw)
   const { settings } = upgrade ?? {}
-  const isClose = settings?.refuse === 'close' && !httpOnlyReasons.has(refusal.reason)
+  const isClose = settings?.refuse === 'close' && isHandshake(request, refusal)
   // Refused sockets live for a moment: there are never more of them than of those that still have to say who they are.
   if (!isClose || !gate.admission.takeRefused(upgrade as Upgrade, settings.limits.connections.unauthenticated)) {
     send(gate, request, reply, status, refusal)
@@ -47,6 +49,11 @@ function answer(gate: Gate, request: FastifyRequest, reply: FastifyReply, status
     reply.hijack()
     refuseByClose(gate, request, upgrade as Upgrade, settings, status)
   }
+}
+
+/** Attempts are counted before anything is looked at: what ws could not accept is not handed to it. */
+function isHandshake({ raw }: FastifyRequest, { reason }: Refusal): boolean {
+  return !httpOnlyReasons.has(reason) && checkHandshake(raw) === undefined
 }
 
 /** Replies that were refused before: an error that follows is one of the hooks that answers go through. */
@@ -58,7 +65,7 @@ function send(gate: Gate, request: FastifyRequest, reply: FastifyReply, status: 
     try {
       return sendRefusal(reply, status, refusal.retryAfterMs)
     } catch (error) {
-      request.log.error({ err: error }, 'a refusal could not be sent with the headers that hooks have set')
+      tryLog(request.log, 'error', error, 'a refusal could not be sent with the headers that hooks have set')
     }
   }
   const { upgradeHeaders } = settingsOf(request) ?? gate
@@ -98,18 +105,41 @@ export function makeErrorHandler(gate: Gate) {
   return (error: FastifyError, request: FastifyRequest, reply: FastifyReply): void => {
     if (upgradeOf(request.raw)?.socket.destroyed) {
       // The client has left, and `request.signal` has made a hook fail: nobody is there to be refused.
-      request.log.debug({ err: error }, 'a hook of a websocket route failed after its client had left')
+      tryLog(request.log, 'debug', error, 'a hook of a websocket route failed after its client had left')
       reply.hijack()
       return
     }
-    if (error.validation !== undefined) return refuse(gate, request, reply, { reason: 'invalid_parameters' })
-    if (error.code === 'FST_ERR_HANDLER_TIMEOUT') return refuse(gate, request, reply, { reason: 'handshake_timeout' })
-    const status = error.statusCode ?? 500
-    if (status >= 500) request.log.error({ err: error }, 'a hook of a websocket route failed')
+    const { validation, code, statusCode } = fieldsOf(error)
+    if (validation !== undefined) return refuse(gate, request, reply, { reason: 'invalid_parameters' })
+    if (code === 'FST_ERR_HANDLER_TIMEOUT') return refuse(gate, request, reply, { reason: 'handshake_timeout' })
     // A status of the developer's own is kept; one that is no refusal is not.
-    const refused = status >= 400 && status <= 599 ? status : 500
+    const status = isRefusalStatus(statusCode) ? statusCode : 500
+    if (status >= 500) tryLog(request.log, 'error', error, 'a hook of a websocket route failed')
     const refusal: Refusal = { reason: 'hook_failed' }
-    report(gate, request, refused, refusal)
-    answer(gate, request, reply, refused, refusal)
+    report(gate, request, status, refusal)
+    answer(gate, request, reply, status, refusal)
+  }
+}
+
+/** An error whose fields cannot be read twice is one without them: what they throw would be the answer. */
+function fieldsOf(error: FastifyError): { validation?: unknown; code?: string; statusCode?: unknown } {
+  try {
+    const { validation, code, statusCode } = error
+    return { validation, code, statusCode }
+  } catch {
+    return {}
+  }
+}
+
+function isRefusalStatus(status: unknown): status is number {
+  return Number.isInteger(status) && (status as number) >= 400 && (status as number) <= 599
+}
+
+/** A logger that fails, or an error that it cannot write, changes no answer. */
+function tryLog(log: FastifyBaseLogger, level: 'error' | 'debug', err: unknown, message: string): void {
+  try {
+    log[level]({ err }, message)
+  } catch {
+    // The line is lost.
   }
 }

@@ -10,11 +10,11 @@ export function rememberRequest(settings: object, request: FastifyRequest): void
 
 /**
  * A request for code that runs after the 101 (the first message, refresh, `reauthorizeMs`): the real one was let go
- * with its headers and its body. It has `id`, `ip`, `params`, `query`, `log`, no headers, and a `signal` that is
- * aborted when the connection ends, so that a verifier stops asking for somebody who has left. `log` and `signal` are
- * the connection's own and are made when first touched.
+ * with its headers and its body. It has `id`, `ip`, `params`, `query`, `log`, no headers, a `user` where there is one
+ * to be asked about, and a `signal` that is aborted when the connection ends, so that a verifier stops asking for
+ * somebody who has left. `log` and `signal` are the connection's own and are made when first touched.
  */
-export function standInFor(connection: Connection): FastifyRequest {
+export function standInFor(connection: Connection, user: unknown = null): FastifyRequest {
   const { id, ip, params, query, settings } = connection
   const own = {
     id,
@@ -22,7 +22,7 @@ export function standInFor(connection: Connection): FastifyRequest {
     params,
     query,
     headers: {},
-    user: null,
+    user,
     get log() {
       return connection.log
     },

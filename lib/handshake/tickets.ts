@@ -1,10 +1,15 @@
 import { createHash, randomBytes } from 'node:crypto'
 import { OptionError } from '../errors.ts'
 import type { Store, Ticket } from '../limits/store.ts'
+import type { HandshakeSettings } from './settings.ts'
 
 /** A ticket lives no longer than this: it is fetched and used in one go (threat A6). */
 export const maxTicketTtlMs = 30_000
 const ticketBytes = 16
+
+export function takesTickets({ auth }: HandshakeSettings): boolean {
+  return auth !== false && auth.from.includes('ticket')
+}
 
 /** Only the hash is stored: who reads the store cannot come in. */
 function hashTicket(value: string): string {

@@ -7,7 +7,13 @@ import { OptionError } from '../errors.ts'
  * encrypted: the client's was not. Traefik, for one, reports an upgrade over TLS as wss.
  */
 export function isSecure(request: { readonly protocol: string }): boolean {
-  return request.protocol === 'https' || request.protocol === 'wss'
+  try {
+    const { protocol } = request
+    return protocol === 'https' || protocol === 'wss'
+  } catch {
+    // A `trustProxy` of the app's own that throws trusts nobody.
+    return false
+  }
 }
 
 /**

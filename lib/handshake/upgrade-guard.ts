@@ -1,11 +1,10 @@
-import type { EventEmitter } from 'node:events'
-import type { IncomingMessage, Server, ServerResponse } from 'node:http'
-import type { Socket } from 'node:net'
+import type { IncomingMessage, Server } from 'node:http'
 import type { Duplex } from 'node:stream'
-import type { FastifyBaseLogger, FastifyInstance } from 'fastify'
+import type { FastifyBaseLogger } from 'fastify'
 import type { Events } from '../connection/events.ts'
 import { endSocket, type RefusalReason, refusalReasons, refuseSocket } from './refusal.ts'
 import { checkUpgrade } from './request-shape.ts'
+import type { Owned, ServerSockets } from './server-sockets.ts'
 import { setUpgrade, type Upgrade, upgradeOf } from './upgrade.ts'
 import { takeSecretsOut } from './url-secrets.ts'
 
@@ -22,12 +21,10 @@ export interface GuardState {
   /** The largest `handshakeTimeoutMs` of all routes plus a second: the guard cannot know the route. */
   readonly deadlineMs: () => number
   readonly isDraining: () => boolean
+  readonly sockets: ServerSockets
   /** Header lines for refusals on the bare socket. */
   readonly headerLines: (isSecure: boolean) => readonly string[]
 }
-
-/** What node keeps on a socket while a response owns it; private, so only looked at. */
-type Owned = Duplex & { _httpMessage?: ServerResponse | null }
 
 /**
  * The first and only `upgrade` listener of the server. From its first byte to its disposal a socket has an error
@@ -35,22 +32,11 @@ type Owned = Duplex & { _httpMessage?: ServerResponse | null }
  */
 export class UpgradeGuard {
   readonly #state: GuardState
-  /** Every socket that asked for an upgrade, until it is gone. */
-  readonly #upgraded = new Set<Duplex>()
-  /** Those of them whose handshake is under way, also while a refusal is written. */
+  /** Sockets whose handshake is under way, also while a refusal is written. */
   readonly #pending = new Map<Duplex, IncomingMessage>()
-  /** All other sockets: what their clients want is not known yet, or no upgrade. */
-  readonly #others = new Set<Duplex>()
-  /** One for all sockets. */
-  readonly #unfollow: (this: Duplex) => void
-  #whenNoneUpgraded = (): void => {}
 
   constructor(state: GuardState) {
     this.#state = state
-    const others = this.#others
-    this.#unfollow = function () {
-      others.delete(this)
-    }
   }
 
   /** Sockets whose handshake is under way. */
@@ -112,68 +98,28 @@ export class UpgradeGuard {
     this.#pending.delete(upgrade.socket)
   }
 
-  /** Follows the sockets of a server from their first byte on, before they ask for anything. */
-  watch(server: Server): void {
-    server.on('connection', this.#follow)
-    server.on('secureConnection', this.#follow)
-  }
-
-  /**
-   * Resolves when every socket that asked for an upgrade is gone, and the servers are closed. After `timeoutMs` it does
-   * not wait any longer: it destroys these sockets, and those whose client has asked nothing yet, for which node's
-   * server would wait without end. A request that is being answered is for Fastify to wait for; it is the last one.
-   */
-  async drain(servers: readonly Server[], timeoutMs: number): Promise<void> {
-    let timer: NodeJS.Timeout | undefined
-    const late = new Promise<boolean>((resolve) => {
-      timer = setTimeout(resolve, timeoutMs, true)
-    })
-    const closed = Promise.all([this.#noneUpgraded(), ...servers.map(closeOf)])
-    const isLate = await Promise.race([closed.then(() => false), late])
-    clearTimeout(timer)
-    if (!isLate) return
-    for (const socket of this.#others) (socket as Owned)._httpMessage?.once('finish', () => endSocket(socket))
-    const rest = [...this.#upgraded, ...unanswered([...this.#others])]
-    const gone = rest.map(closeOf)
-    for (const socket of rest) socket.destroy()
-    await Promise.all(gone)
-  }
-
-  async #noneUpgraded(): Promise<void> {
-    if (this.#upgraded.size === 0) return
-    await new Promise<void>((resolve) => {
-      this.#whenNoneUpgraded = resolve
-    })
-  }
-
-  readonly #follow = (socket: Duplex): void => {
-    this.#others.add(socket)
-    socket.on('close', this.#unfollow)
-  }
-
   #hold(request: IncomingMessage, socket: Duplex): Pick<Upgrade, 'deadline' | 'releases'> {
-    this.#others.delete(socket)
-    socket.off('close', this.#unfollow)
-    this.#upgraded.add(socket)
+    this.#state.sockets.upgraded(socket)
     this.#pending.set(socket, request)
     const deadline = setTimeout(() => socket.destroy(), this.#state.deadlineMs())
     const releases: (() => void)[] = []
     socket.once('close', () => {
       clearTimeout(deadline)
-      this.#forget(socket)
       for (const release of releases) release()
+      this.#forget(socket)
     })
     return { deadline, releases }
   }
 
+  /** The request is looked up: a listener that had it would keep it for as long as the connection is open. */
   #forget(socket: Duplex): void {
     const request = this.#pending.get(socket)
     this.#pending.delete(socket)
-    this.#upgraded.delete(socket)
-    // Node says so of other requests, but not of those that asked for an upgrade: `request.signal` would not tell a hook
-    // that its client is gone, and Fastify's timer would go on. What app.injectWS makes is no emitter.
+    this.#state.sockets.gone(socket)
+    // Last, because listeners of the developer's may throw. Node says so of other requests, but not of those that asked
+    // for an upgrade: `request.signal` would not tell a hook that its client is gone, and Fastify's timer would go on.
+    // What app.injectWS makes is no emitter.
     request?.emit?.('close')
-    if (this.#upgraded.size === 0) this.#whenNoneUpgraded()
   }
 
   #refuse(request: IncomingMessage, socket: Duplex, reason: RefusalReason): void {
@@ -182,35 +128,6 @@ export class UpgradeGuard {
     this.#state.events.emit('ws.refused', this.#state.log, { status, reason, ip })
     refuseSocket(socket, status, this.#state.headerLines('encrypted' in socket && socket.encrypted === true))
   }
-}
-
-/** Unlike `events.once` not rejected by an error. */
-function closeOf(emitter: EventEmitter): Promise<void> {
-  return new Promise((resolve) => emitter.once('close', resolve))
-}
-
-/** The sockets on which nobody waits for an answer. One with HTTP/2 is looked after by its session. */
-function unanswered(sockets: readonly Duplex[]): Duplex[] {
-  const answered = sockets.filter(
-    (socket) => (socket as Owned)._httpMessage || ('alpnProtocol' in socket && socket.alpnProtocol === 'h2')
-  )
-  const peers = new Set(answered.map(peerOf))
-  return sockets.filter((socket) => !peers.has(peerOf(socket)))
-}
-
-/** A TLS socket and the TCP socket below it have the same one. Others than TCP sockets have no port. */
-function peerOf(socket: Duplex): unknown {
-  const { remoteAddress, remotePort, localPort } = socket as Socket
-  return remotePort === undefined ? socket : `${remoteAddress} ${remotePort} ${localPort}`
-}
-
-/**
- * The servers that Fastify listens with beside the main one, when `localhost` has several addresses. It keeps them under
- * a symbol only; none when a later Fastify keeps them elsewhere.
- */
-export function furtherServers(app: FastifyInstance): Server[] {
-  const key = Object.getOwnPropertySymbols(app).find((symbol) => symbol.description === 'fastify.serverBindings')
-  return key === undefined ? [] : (Reflect.get(app, key) as Server[])
 }
 
 /** Puts the guard in front of @fastify/websocket, whose listener it takes over. @returns that listener */

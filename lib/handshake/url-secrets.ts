@@ -29,3 +29,15 @@ export function takeSecretsOut(request: IncomingMessage, names: ReadonlySet<stri
   request.url = url
   return taken
 }
+
+/** The URL with what was taken out of it; as it came, unless the app's `rewriteUrl` has changed it since. */
+export function withSecrets(
+  url: string,
+  upgrade: { readonly url: string; readonly secrets: UrlSecrets['taken'] }
+): string {
+  const names = new Set(upgrade.secrets.keys())
+  if (names.size === 0 || takeSecrets(upgrade.url, names).url === url) return upgrade.url
+  const pairs = new URLSearchParams()
+  for (const [name, values] of upgrade.secrets) for (const value of values) pairs.append(name, value)
+  return `${url}${url.includes('?') ? '&' : '?'}${pairs}`
+}

@@ -2,6 +2,8 @@ import type { FastifyInstance } from 'fastify'
 import { OptionError } from '../errors.ts'
 import { checkAlgorithms } from '../handshake/authenticate.ts'
 import { type CredentialSource, ticketParam } from '../handshake/credentials.ts'
+import type { HandshakeSettings } from '../handshake/settings.ts'
+import { takesTickets } from '../handshake/tickets.ts'
 import { isObject } from '../messages/is-object.ts'
 import type { OptionValues } from './resolve-options.ts'
 
@@ -114,4 +116,13 @@ export function checkDelimiter(app: FastifyInstance, from: readonly CredentialSo
 interface Delimiting {
   readonly useSemicolonDelimiter?: boolean
   readonly routerOptions?: { readonly useSemicolonDelimiter?: boolean }
+}
+
+/** A ticket is bound to the path of its route. Two routes of one path have different constraints, and users. */
+export function checkTickets(routes: readonly HandshakeSettings[], settings: HandshakeSettings, where: string): void {
+  if (takesTickets(settings) && routes.some((other) => other.path === settings.path && takesTickets(other))) {
+    throw new OptionError(
+      `${where}: option "auth.from" has 'ticket', and so has another route of this path: a ticket would open both; only one can take them`
+    )
+  }
 }

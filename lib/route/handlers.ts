@@ -1,6 +1,6 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import type { Connection } from '../connection/connection.ts'
-import { refresh } from '../connection/session.ts'
+import { refresh } from '../connection/refresh.ts'
 import type { ConnectionSettings, Handler, WsConnection } from '../connection/types.ts'
 import { OptionError } from '../errors.ts'
 import type { Limits } from '../limits/limits.ts'

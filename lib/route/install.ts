@@ -18,9 +18,10 @@ import { ticketParam } from '../handshake/credentials.ts'
 import type { Gate } from '../handshake/gate.ts'
 import { compileOrigins, type OriginPolicy } from '../handshake/origin.ts'
 import { addHandshakeHooks } from '../handshake/pipeline.ts'
+import { furtherServers, ServerSockets } from '../handshake/server-sockets.ts'
 import { checkTransport, slowClientsWarning } from '../handshake/transport.ts'
 import { upgradeOf } from '../handshake/upgrade.ts'
-import { furtherServers, takeOverUpgrades, UpgradeGuard } from '../handshake/upgrade-guard.ts'
+import { takeOverUpgrades, UpgradeGuard } from '../handshake/upgrade-guard.ts'
 import { headerLines, upgradeHeadersFor } from '../handshake/upgrade-headers.ts'
 import { MemoryStore } from '../limits/memory-store.ts'
 import type { Store } from '../limits/store.ts'
@@ -34,6 +35,8 @@ import { createWsGuard } from './ws-guard.ts'
 const where = 'register(wsGuard)'
 /** The upgrade guard waits this much longer than the slowest route: Fastify's own answer should come first. */
 const deadlineSlackMs = 1_000
+/** A longer timer of node's would fire at once. */
+const maxTimerMs = 2 ** 31 - 1
 
 /** What the plugin builds before anything listens. */
 interface Parts {
@@ -41,6 +44,7 @@ interface Parts {
   readonly runtime: Runtime
   readonly heartbeat: Heartbeat
   readonly shutdown: Shutdown
+  readonly sockets: ServerSockets
   readonly queryNames: QueryNames
   readonly routes: RouteContext['routes']
 }
@@ -129,6 +133,7 @@ function makeParts(options: WsGuardOptions): Parts {
     runtime,
     heartbeat: new Heartbeat(runtime),
     shutdown: new Shutdown(),
+    sockets: new ServerSockets(),
     queryNames: {
       secret: new Set([values.get<string>('auth.queryParam'), ticketParam]),
       used: new Set(),
@@ -152,7 +157,7 @@ async function takeUpgrades(app: FastifyInstance, parts: Parts): Promise<Upgrade
   app.addHook('onRoute', markPlainRoute)
   await app.register(websocket, {
     errorHandler: plainErrorHandler(values.get('websocket.errorHandler')),
-    preClose: (done: () => void) => beginShutdown(app, parts, guard, done),
+    preClose: (done: () => void) => beginShutdown(app, parts, done),
     options: { WebSocket: GuardedSocket as never, handleProtocols }
   })
   const guard = new UpgradeGuard({
@@ -160,15 +165,18 @@ async function takeUpgrades(app: FastifyInstance, parts: Parts): Promise<Upgrade
     events: runtime.events,
     log: app.log,
     secretNames: parts.queryNames.secret,
-    deadlineMs: () =>
-      Math.max(values.get('handshakeTimeoutMs'), ...routes.map((route) => route.handshakeTimeoutMs)) + deadlineSlackMs,
+    deadlineMs: () => {
+      const longest = Math.max(values.get('handshakeTimeoutMs'), ...routes.map((route) => route.handshakeTimeoutMs))
+      return Math.min(longest + deadlineSlackMs, maxTimerMs)
+    },
     isDraining: () => shutdown.hasBegun,
+    sockets: parts.sockets,
     headerLines: (isSecure) => headerLines(upgradeHeadersFor(values.get('upgradeHeaders'), isSecure))
   })
   server.prependListener('upgrade', guard.listener)
-  guard.watch(server)
+  parts.sockets.watch(server)
   app.addHook('onListen', async () => {
-    for (const further of furtherServers(app)) guard.watch(further)
+    for (const further of furtherServers(app)) parts.sockets.watch(further)
   })
   app.injectWS = completeInjectWS(app.injectWS)
   app.websocketServer.on('connection', (_, request: IncomingMessage) => guard.accepted(request))
@@ -195,12 +203,12 @@ function handleProtocols(offered: Set<string>, request: IncomingMessage): string
  * Only starts the drain: a preClose hook longer than `pluginTimeout` would make `app.close()` reject. Fastify stops
  * the listener next and waits for the sockets, so the app's own onClose hooks run after ours are gone.
  */
-function beginShutdown(app: FastifyInstance, parts: Parts, guard: UpgradeGuard, done: () => void): void {
-  const { runtime, values, shutdown } = parts
+function beginShutdown(app: FastifyInstance, parts: Parts, done: () => void): void {
+  const { runtime, values, shutdown, sockets } = parts
   const options = values.group<ShutdownOptions>('shutdown')
   runtime.events.emit('ws.drain', app.log, { connections: runtime.registry.size })
   const servers = [app.server as Server, ...furtherServers(app)].filter(({ listening }) => listening)
-  shutdown.drained = Promise.all([drainConnections(runtime, options), guard.drain(servers, options.timeoutMs)])
+  shutdown.drained = Promise.all([drainConnections(runtime, options), sockets.drain(servers, options.timeoutMs)])
   holdClose(app, shutdown.drained)
   for (const socket of app.websocketServer.clients) {
     if ((socket as GuardedSocket).connection === undefined) socket.close()

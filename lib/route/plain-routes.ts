@@ -1,11 +1,20 @@
 /** What the websocket routes that the app declares without us keep: the ways of @fastify/websocket (threat L3). */
 import type { FastifyInstance, FastifyRequest, RouteOptions } from 'fastify'
+import { OptionError } from '../errors.ts'
 import { plainConfig, settingsOf } from '../handshake/upgrade.ts'
 import type { WsGuardOptions } from './options.ts'
 
+/** What guarded routes hand to @fastify/websocket: it tells them from plain ones also without their config. */
+export const guardedHandlers: WeakSet<object> = new WeakSet()
+
 /** An `onRoute` hook that tells plain websocket routes from guarded ones, which have only a `wsHandler` too. */
 export function markPlainRoute(route: RouteOptions): void {
-  const { websocket, wsHandler, config } = route as { websocket?: boolean; wsHandler?: unknown; config?: object }
+  const { websocket, wsHandler, config } = route as { websocket?: boolean; wsHandler?: object; config?: object }
+  if (wsHandler !== undefined && guardedHandlers.has(wsHandler) && !isGuarded(config)) {
+    throw new OptionError(
+      `wsRoute('${route.url}'): an "onRoute" hook has put something else in place of the route's config: add to it instead`
+    )
+  }
   if (websocket === true || (wsHandler !== undefined && !isGuarded(config))) {
     route.config = plainConfig(config) as never
   }

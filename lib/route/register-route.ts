@@ -22,11 +22,13 @@ import {
   checkDelimiter,
   checkOwnVerifier,
   checkQueryNames,
+  checkTickets,
   checkTogether,
   type QueryNames,
   queryNamesOf
 } from './check-options.ts'
 import { handlersOf, rawHandlerOf, withAuthMessage } from './handlers.ts'
+import { guardedHandlers } from './plain-routes.ts'
 import { type OptionValues, type RouteOptions, resolveOptions } from './resolve-options.ts'
 
 /** What a route shares with its plugin. */
@@ -63,7 +65,10 @@ export function registerRoute(context: RouteContext, app: FastifyInstance, path:
   // Own properties only: a polluted prototype is no hook and no handler.
   const options: RouteOptions = { __proto__: null, ...given }
   const settings = resolveRoute(context, app, path, options, where)
+  checkTickets(context.routes, settings, where)
   const { gate } = context
+  const wsHandler = (socket: GuardedSocket, request: FastifyRequest): void => accept(gate, socket, request)
+  guardedHandlers.add(wsHandler)
   app.route({
     ...pick(options, fastifyNames),
     method: 'GET',
@@ -76,11 +81,24 @@ export function registerRoute(context: RouteContext, app: FastifyInstance, path:
     handlerTimeout: settings.handshakeTimeoutMs,
     errorHandler: makeErrorHandler(gate),
     logSerializers: { req: serializeRequest },
+    preHandler: [...listOf(options.preHandler), endIfBegun],
     // Never reached: onRequest answers a GET without an upgrade with 426.
     handler: (_: FastifyRequest, reply: FastifyReply) => reply.code(426).send(),
-    wsHandler: (socket: GuardedSocket, request: FastifyRequest) => accept(gate, socket, request)
+    wsHandler
   } as unknown as Parameters<FastifyInstance['route']>[0])
   context.routes.push(settings)
+}
+
+/** The last of all hooks: one before it may have begun an answer past Fastify, which no 101 can follow. */
+function endIfBegun(request: FastifyRequest, reply: FastifyReply, done: () => void): void {
+  if (!reply.raw.headersSent) return done()
+  reply.hijack()
+  request.raw.socket.destroy()
+}
+
+function listOf(hooks: unknown): unknown[] {
+  if (hooks === undefined) return []
+  return Array.isArray(hooks) ? hooks : [hooks]
 }
 
 function resolveRoute(
@@ -124,7 +142,7 @@ function resolveRoute(
       refresh: auth === false ? false : auth.refresh,
       verify: (token, connection) =>
         (auth as Exclude<HandshakeSettings['auth'], false>).authenticator.verify(token, standInFor(connection)),
-      authorize: authorize && ((user, connection) => authorize(user, standInFor(connection)))
+      authorize: authorize && ((user, connection) => authorize(user, standInFor(connection, user)))
     }
   }
   return Object.freeze(settings)

@@ -5,9 +5,9 @@ import type { Contract, ServerMessageOf, ServerType } from '../contract.ts'
 import { OptionError } from '../errors.ts'
 import { compileOrigins, type OriginPolicy } from '../handshake/origin.ts'
 import type { HandshakeSettings } from '../handshake/settings.ts'
-import { issueTicket, maxTicketTtlMs } from '../handshake/tickets.ts'
+import { issueTicket, maxTicketTtlMs, takesTickets } from '../handshake/tickets.ts'
 import type { UpgradeGuard } from '../handshake/upgrade-guard.ts'
-import type { MaybePromise, RevocationKind } from '../limits/store.ts'
+import type { MaybePromise, Revocation, RevocationKind } from '../limits/store.ts'
 import type { RouteContext } from './register-route.ts'
 
 /** A revocation is kept as long as the longest-lived credential it refuses: 30 days unless said otherwise. */
@@ -48,8 +48,8 @@ export interface WsGuard {
   /**
    * Closes connections and refuses credentials issued before `issuedBefore` (ms since the epoch; now by default) or in
    * the same second; logging in again works. Kept for `keepMs`: as long as your longest-lived token, 30 days by default.
-   * @returns how many were closed here
-   * @throws what the store throws; the connections of this node are closed all the same
+   * @returns how many were closed here; they are closed before the store is asked
+   * @throws OptionError for seconds in place of ms; what the store throws
    */
   revoke(
     query: { readonly sub?: string; readonly sid?: string; readonly jti?: string },
@@ -96,24 +96,24 @@ export function createWsGuard(context: RouteContext, guard: UpgradeGuard): WsGua
       checkQuery(query)
       return kick(query, reason)
     },
-    revoke: async (query, { issuedBefore = runtime.clock.wall(), keepMs = defaultKeepMs } = {}) => {
+    revoke: async (query, { issuedBefore, keepMs = defaultKeepMs } = {}) => {
       const criterion = criterionOf(query)
-      checkTime('revoke: "issuedBefore"', issuedBefore)
-      checkTime('revoke: "keepMs"', keepMs)
-      // A jti names one token: it is refused whatever its issuer's clock said.
-      const before = criterion.kind === 'jti' ? Number.POSITIVE_INFINITY : issuedBefore
-      const isMeant = ({ identity }: Connection): boolean => isIssuedBefore(identity?.issuedAt, before)
-      return refuseAndKick(
-        () => store.revoke({ ...criterion, issuedBefore: before, keepMs }),
-        () => kick({ [criterion.kind]: criterion.value }, undefined, isMeant)
+      if (issuedBefore !== undefined) checkTime('revoke: "issuedBefore"', issuedBefore)
+      checkDuration('revoke: "keepMs"', keepMs)
+      const names = { [criterion.kind]: criterion.value }
+      const before = issuedBefore ?? latestIssue(registry.find(names), runtime.clock.wall())
+      const revocation = makeRevocation(criterion, before, keepMs)
+      return kickTwice(
+        () => kick(names, undefined, (connection) => isIssuedBefore(connection, revocation.issuedBefore)),
+        () => store.revoke(revocation)
       )
     },
     block: async ({ sub }, { untilMs }) => {
       checkQuery({ sub })
       checkTime('block: "untilMs"', untilMs)
-      return refuseAndKick(
-        () => store.block(sub, untilMs),
-        () => kick({ sub })
+      return kickTwice(
+        () => kick({ sub }),
+        () => store.block(sub, untilMs)
       )
     },
     unblock: async ({ sub }) => {
@@ -121,16 +121,17 @@ export function createWsGuard(context: RouteContext, guard: UpgradeGuard): WsGua
       await store.unblock(sub)
     },
     issueTicket: async ({ user, route, origin, ttlMs = maxTicketTtlMs }) => {
-      const settings = context.routes.find(({ path }) => path === route)
-      if (settings === undefined || settings.auth === false || !settings.auth.from.includes('ticket')) {
+      const settings = context.routes.find((candidate) => candidate.path === route && takesTickets(candidate))
+      if (settings === undefined || settings.auth === false) {
         throw new OptionError(`issueTicket: "route" must be the path of a wsRoute with 'ticket' in auth.from`)
       }
       if (user === undefined || user === null) throw new OptionError('issueTicket: "user" is missing')
       if (origin !== undefined) checkTicketOrigin(origin)
-      const identity = settings.auth.authenticator.identify(user, user)
+      const copy = copyOf(user)
+      const identity = settings.auth.authenticator.identify(copy, copy)
       if (identity === undefined) throw new OptionError('issueTicket: "user" needs a "sub", or the route auth.identity')
       const issued = Object.freeze({ ...identity, issuedAt: identity.issuedAt ?? runtime.clock.wall() })
-      const ticket = await issueTicket(store, { user: copyOf(user), identity: issued, route, origin }, ttlMs)
+      const ticket = await issueTicket(store, { user: copy, identity: issued, route, origin }, ttlMs)
       return { ticket, expiresInMs: ttlMs }
     },
     routes: () => context.routes.map(postureOf),
@@ -145,17 +146,6 @@ export function createWsGuard(context: RouteContext, guard: UpgradeGuard): WsGua
       bufferedBytes: runtime.sendBuffers.countedBytes
     })
   }
-}
-
-/** Refuses before it closes, so that nobody slips in between. A store that cannot refuse keeps nobody's connection open. */
-async function refuseAndKick(refuse: () => MaybePromise<void>, kick: () => number): Promise<number> {
-  try {
-    await refuse()
-  } catch (error) {
-    kick()
-    throw error
-  }
-  return kick()
 }
 
 /** One page's own Origin: a ticket is compared with it, and no browser sends a wildcard. */
@@ -183,9 +173,18 @@ function checkQuery(query: ConnectionQuery): void {
   }
 }
 
-/** Neither NaN nor Infinity: a store could not compare it. */
+/** Seconds, or a duration, taken for a time lie before this one, in 1973. */
+const earliestMs = 1e11
+
+/** Neither NaN nor Infinity, which a store could not compare. */
 function checkTime(name: string, ms: unknown): void {
-  if (!Number.isFinite(ms) || (ms as number) < 0) throw new OptionError(`${name} must be a number of ms from 0`)
+  if (!Number.isFinite(ms) || (ms as number) < earliestMs) {
+    throw new OptionError(`${name} must be a time in ms since the epoch, such as Date.now()`)
+  }
+}
+
+function checkDuration(name: string, ms: unknown): void {
+  if (!Number.isFinite(ms) || (ms as number) < 1) throw new OptionError(`${name} must be a number of ms from 1`)
 }
 
 /** A store's tables are named by whoever wrote it. */
@@ -201,9 +200,33 @@ function criterionOf(query: { sub?: string; sid?: string; jti?: string }): { kin
   return { kind: kind as RevocationKind, value }
 }
 
+/** Who is here now was let in before now, whatever the clock of the issuer said. */
+function latestIssue(connections: readonly Connection[], wallMs: number): number {
+  return connections.reduce((latest, { identity }) => Math.max(latest, identity?.issuedAt ?? 0), wallMs)
+}
+
+/** A jti names one token: it is refused whatever its issuer's clock said. */
+function makeRevocation(
+  criterion: { kind: RevocationKind; value: string },
+  before: number,
+  keepMs: number
+): Revocation {
+  const issuedBefore = criterion.kind === 'jti' ? Number.POSITIVE_INFINITY : before
+  return { ...criterion, issuedBefore, keepMs }
+}
+
 /** `iat` is in whole seconds: a credential of the same second is one of those that are revoked. */
-function isIssuedBefore(issuedAt: number | undefined, issuedBefore: number): boolean {
-  return issuedAt === undefined || Math.floor(issuedAt / 1000) <= Math.floor(issuedBefore / 1000)
+function isIssuedBefore({ identity, openedAt }: Connection, issuedBefore: number): boolean {
+  const issuedAt = identity?.issuedAt
+  if (issuedAt === undefined || openedAt <= issuedBefore) return true
+  return Math.floor(issuedAt / 1000) <= Math.floor(issuedBefore / 1000)
+}
+
+/** At once, and again when the store refuses them: it may take its time, and somebody may come in meanwhile. */
+async function kickTwice(kick: () => number, refuse: () => MaybePromise<void>): Promise<number> {
+  const closed = kick()
+  await refuse()
+  return closed + kick()
 }
 
 function postureOf(settings: HandshakeSettings): RoutePosture {

@@ -14,9 +14,10 @@ import { boundSocket, GuardedSocket } from '../../lib/connection/guarded-socket.
 import { visit } from '../../lib/connection/heartbeat.ts'
 import { listen } from '../../lib/connection/inbound.ts'
 import type { Admitted } from '../../lib/connection/parts.ts'
+import { refresh } from '../../lib/connection/refresh.ts'
 import { Registry } from '../../lib/connection/registry.ts'
 import { createSendBuffers, type Runtime } from '../../lib/connection/runtime.ts'
-import { type AdmitLate, expectAuth, refresh, startSession, type VerifyOutcome } from '../../lib/connection/session.ts'
+import { type AdmitLate, expectAuth, startSession, type VerifyOutcome } from '../../lib/connection/session.ts'
 import { Topics } from '../../lib/connection/topics.ts'
 import type { CloseInfo, ConnectionSettings, Handler, WsConnection } from '../../lib/connection/types.ts'
 import { defineContract } from '../../lib/contract.ts'
@@ -182,10 +183,11 @@ export class Guard {
     })
     listen(connection)
     this.runtime.registry.add(connection)
-    startSession(connection, this.clock.now())
     const request = { url: '/' } as unknown as FastifyRequest
-    if (auth) expectAuth(connection, request, auth.timeoutMs ?? 5000, auth.admit ?? (async () => undefined))
-    else open(connection, request)
+    startSession(connection, () => {
+      if (auth) expectAuth(connection, request, auth.timeoutMs ?? 5000, auth.admit ?? (async () => undefined))
+      else open(connection, request)
+    })
     this.#made.push(connection)
   }
 

@@ -130,3 +130,35 @@ test('Z2, Z5: an authorize that agrees after the old credential has expired exte
   assert.deepEqual(await closeFrameOf(client), { code: 4001, reason: 'session_expired' })
   assert.equal(guard.log.filter('ws.refreshed').length, 0)
 })
+
+type Answer = ReturnType<typeof deferred<boolean>>
+const lateAnswers: Readonly<Record<string, (answer: Answer) => void>> = {
+  'a no': (answer) => answer.resolve(false),
+  'an error': (answer) => answer.reject(new Error('the back end is down'))
+}
+for (const [what, settle] of Object.entries(lateAnswers)) {
+  test(`Z1: ${what} about a user whom a refresh has replaced meanwhile ends nobody`, async (t) => {
+    const answer: Answer = deferred()
+    const asked: unknown[] = []
+    const authorize = (user: unknown): boolean | Promise<boolean> => {
+      asked.push(user)
+      return user === 'the new one' ? true : answer.promise
+    }
+    const guard = await Guard.start(t, { reauthorizeMs: 100, session: { ...session, authorize } })
+    const { client, connection } = await guard.connect()
+    guard.tick(100)
+    await until(() => asked.length === 1)
+    await client.sendJson({ type: 'auth', token: 'new' })
+    await client.nextJson()
+    settle(answer)
+    await client.sendJson(say('still here', 1))
+    await client.nextJson()
+    assert.equal(connection.state, 'open')
+    // The refresh has asked about the new one; the next question comes a period later.
+    guard.tick(99)
+    assert.deepEqual(asked, [{ name: 'alice' }, 'the new one'])
+    guard.tick(1)
+    await until(() => asked.length === 3)
+    assert.equal(asked[2], 'the new one')
+  })
+}

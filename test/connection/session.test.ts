@@ -233,6 +233,24 @@ for (const [title, isRefused, close] of [
   })
 }
 
+test('P2, N2: a store that fails after its connection has ended is no news', async (t) => {
+  const answer = deferred<boolean>()
+  const store = Object.assign(new MemoryStore(), { isRefused: () => answer.promise })
+  const guard = await Guard.start(t, { store })
+  const { client, connection } = await guard.connect()
+  client.reset()
+  await until(() => connection.state === 'closed')
+  answer.reject(new Error('down'))
+  await nextTurn()
+  assert.deepEqual(
+    guard.log
+      .filter('ws.auth_failed')
+      .concat(guard.log.filter('ws.close'))
+      .map(({ event, cause }) => [event, cause]),
+    [['ws.close', 'lost']]
+  )
+})
+
 test('Z4: a store that says no later lets the connection live', async (t) => {
   const guard = await Guard.start(t, { store: storeWith(async () => false) })
   const { client } = await guard.connect()

@@ -3,7 +3,7 @@ import { test } from 'node:test'
 import { injectWs } from '../../lib/testing.ts'
 import { tokenFor } from '../support/app.ts'
 import { handshakeRequest } from '../support/http-message.ts'
-import { connectionsOf, eventually, until } from '../support/wait.ts'
+import { eventually, until } from '../support/wait.ts'
 import {
   assertNoSockets,
   assertNothingHeld,
@@ -231,11 +231,19 @@ test('P5: a handshake during the drain is 503 and its socket is destroyed', asyn
   const port = await listen(app)
   const early = await rawClient(t, port)
   assert.equal((await early.handshake({ path: '/ws', headers: goodHeaders(tokenFor(app)) })).statusCode, 101)
+  let bytesRead = (): number => 0
+  app.server.once('connection', (socket) => {
+    bytesRead = () => socket.bytesRead
+  })
   const late = await rawClient(t, port)
-  await until(async () => (await connectionsOf(app.server)) === 2)
+  const request = handshakeRequest({ path: '/ws', headers: goodHeaders(tokenFor(app)) })
+  // Begun before: a client that has not asked for anything is closed at once by newer versions of Node.
+  await late.write(request.subarray(0, 10))
+  await until(() => bytesRead() === 10)
   const closed = app.close()
   await early.nextFrame({ opcode: 8 })
-  assertRefused(await late.handshake({ path: '/ws', headers: goodHeaders(tokenFor(app)) }), 503)
+  await late.write(request.subarray(10))
+  assertRefused(await late.answer(), 503)
   await late.serverEnd()
   late.halfClose()
   await late.closed

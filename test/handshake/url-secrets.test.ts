@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import type { IncomingMessage } from 'node:http'
 import { test } from 'node:test'
-import { takeSecrets, takeSecretsOut } from '../../lib/handshake/url-secrets.ts'
+import { takeSecrets, takeSecretsOut, withSecrets } from '../../lib/handshake/url-secrets.ts'
 
 const names = new Set(['token', 'ticket'])
 
@@ -38,4 +38,12 @@ test('A6: the raw request is rewritten', () => {
   assert.equal(request.url, '/a?b=1')
   const without = {} as IncomingMessage
   assert.equal(takeSecretsOut(without, names).size, 0)
+})
+
+test('L3: what was taken is given back as it came, or added to what rewriteUrl has made of the URL', () => {
+  const given = (url: string, now: string): string => withSecrets(now, { url, secrets: takeSecrets(url, names).taken })
+  assert.equal(given('/a?b=1', '/a?b=1'), '/a?b=1')
+  assert.equal(given('/a?x&token=%73&b=1', '/a?x&b=1'), '/a?x&token=%73&b=1')
+  assert.equal(given('/old?token=a+b&token=c', '/new'), '/new?token=a+b&token=c')
+  assert.equal(given('/old?b=1&token=s', '/new?b=1'), '/new?b=1&token=s')
 })

@@ -238,10 +238,16 @@ test('revoke, block and unblock say what they need', async () => {
   ]) {
     await assert.rejects(app.wsGuard.revoke(query as never), /revoke: name exactly one of sub, sid, jti/)
   }
-  for (const ms of [Number.NaN, Number.POSITIVE_INFINITY, -1, '5', null]) {
+  for (const ms of [Number.NaN, Number.POSITIVE_INFINITY, -1, 0, '5', null]) {
     await assert.rejects(app.wsGuard.revoke({ sub: 'a' }, { issuedBefore: ms as number }), /"issuedBefore" must be/)
     await assert.rejects(app.wsGuard.revoke({ sub: 'a' }, { keepMs: ms as number }), /"keepMs" must be/)
     await assert.rejects(app.wsGuard.block({ sub: 'a' }, { untilMs: ms as number }), /"untilMs" must be/)
+  }
+  // Seconds, and a duration: they would refuse nobody.
+  for (const time of [Math.floor(Date.now() / 1000), 60_000]) {
+    const message = /must be a time in ms since the epoch, such as Date.now\(\)/
+    await assert.rejects(app.wsGuard.revoke({ sub: 'a' }, { issuedBefore: time }), message)
+    await assert.rejects(app.wsGuard.block({ sub: 'a' }, { untilMs: time }), message)
   }
   for (const sub of [undefined, 5, null]) {
     await assert.rejects(app.wsGuard.block({ sub: sub as never }, { untilMs: 1 }), OptionError)
@@ -265,7 +271,7 @@ test('Z3: block closes and refuses a user until then; unblock ends it', async ()
   await app.wsGuard.unblock({ sub: 'alice' })
   await using again = await injectWs(app, '/echo', { token: alice })
   assert.equal(again.statusCode, 101)
-  await app.wsGuard.block({ sub: 'alice' }, { untilMs: 1 })
+  await app.wsGuard.block({ sub: 'alice' }, { untilMs: Date.now() - 1 })
   await using past = await injectWs(app, '/echo', { token: alice })
   assert.equal(past.statusCode, 101)
 })

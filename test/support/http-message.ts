@@ -98,13 +98,18 @@ export function parseBody(
   return bytes.length < size ? undefined : { body: bytes.subarray(0, size).toString(), size }
 }
 
+/** A size that is no number would never come to the last chunk, a negative one would come back to where it was. */
+const chunkHead = /^([\da-f]+)[ \t]*(?:;|$)/i
+
 function parseChunked(bytes: Buffer): { body: string; size: number } | undefined {
   const chunks: Buffer[] = []
   let at = 0
   for (;;) {
     const lineEnd = bytes.indexOf('\r\n', at)
     if (lineEnd < 0) return undefined
-    const size = Number.parseInt(bytes.subarray(at, lineEnd).toString('latin1'), 16)
+    const [, digits] = chunkHead.exec(bytes.subarray(at, lineEnd).toString('latin1')) ?? []
+    if (digits === undefined) throw new Error('malformed chunk')
+    const size = Number.parseInt(digits, 16)
     const next = lineEnd + 2 + size + 2
     if (bytes.length < next) return undefined
     if (size === 0) return { body: Buffer.concat(chunks).toString(), size: next }

@@ -129,6 +129,17 @@ test('raw client: answers by length, in chunks, and up to the end', async (t) =>
   await assert.rejects(garbage.answer(), /not an HTTP answer: no http/)
 })
 
+test('raw client: a chunk whose size is none is an error, not an endless loop', async (t) => {
+  for (const size of ['zz', '', '-1', '-6', '5x', '0x5', 'HTTP/1.1 101 Switching Protocols']) {
+    const chunked = `HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhe\r\n${size}\r\nllo\r\n0\r\n\r\n`
+    await using client = await connect(await fixedAnswer(t, chunked))
+    await assert.rejects(client.answer(), /malformed chunk/, size)
+  }
+  const extended = 'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nA;a=b\r\n0123456789\r\n0 \r\n\r\n'
+  await using client = await connect(await fixedAnswer(t, extended))
+  assert.equal((await client.answer()).body, '0123456789')
+})
+
 test('raw client: reset, and a reader that stops reading', async (t) => {
   const { app, port } = await echoApp(t)
   const client = await connect(port)
