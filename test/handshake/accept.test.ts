@@ -213,3 +213,16 @@ test('refresh goes through @fastify/jwt as the handshake did', async (t) => {
   ws.send('auth', { token: app.jwt.sign({ sub: 'alice' } as never, { expiresIn: '2h' }) })
   assert.ok((await ws.receive('auth_ok')).expiresInMs > 7_000_000)
 })
+
+test('Fastify’s hooks of a route may be one or a list; the 101 comes after the last', async (t) => {
+  const { app } = await guarded(t)
+  const order: string[] = []
+  const hook = (name: string) => async () => void order.push(name)
+  app.wsRoute('/list', { preHandler: [hook('first'), hook('second')], handler: () => void order.push('open') })
+  app.wsRoute('/one', { preHandler: hook('only'), handler: () => void order.push('open') })
+  for (const path of ['/list', '/one']) {
+    await using ws = await injectWs(app, path, { token: tokenFor(app) })
+    assert.equal(ws.statusCode, 101)
+  }
+  assert.deepEqual(order, ['first', 'second', 'open', 'only', 'open'])
+})

@@ -176,3 +176,17 @@ test('the search finds a secret in each spelling', () => {
   for (const text of texts) assert.deepEqual(findSecrets(text, [secret, 'other']), [secret], text)
   assert.equal(new Set(spellingsOf(secret)).size, 8)
 })
+
+test('T4, P1: of a trustProxy that throws the line says neither host nor address, and the client is answered', async (t) => {
+  const trustProxy = (): never => {
+    throw new Error('what no client may read')
+  }
+  const { app, logs } = await started(t, { trustProxy })
+  const port = await listen(app)
+  const headers = { Origin: origin, 'X-Forwarded-For': '203.0.113.1, 203.0.113.2' }
+  await using client = await connect(port)
+  const answer = await client.handshake({ path: `/ws${query}`, headers })
+  assert.deepEqual([answer.statusCode, answer.body.includes('read')], [503, false])
+  const { req } = logs.find('incoming request') as unknown as { req: Record<string, unknown> }
+  assert.deepEqual([req.url, req.host, req.remoteAddress], ['/ws', undefined, undefined])
+})
