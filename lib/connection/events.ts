@@ -62,9 +62,15 @@ export class Events {
   }
 }
 
-function tryLog(log: FastifyBaseLogger, level: 'info' | 'warn' | 'error', fields: object, event: string): boolean {
+/** A logger that fails, or an error that it cannot write, changes nothing else. @returns whether the line was written */
+export function tryLog(
+  log: FastifyBaseLogger,
+  level: 'debug' | 'info' | 'warn' | 'error',
+  fields: object,
+  message: string
+): boolean {
   try {
-    log[level](fields, event)
+    log[level](fields, message)
     return true
   } catch {
     return false

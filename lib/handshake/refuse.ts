@@ -1,5 +1,6 @@
-import type { FastifyBaseLogger, FastifyError, FastifyReply, FastifyRequest } from 'fastify'
+import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify'
 import type { CloseCodeName } from '../close-codes.ts'
+import { tryLog } from '../connection/events.ts'
 import type { GuardedSocket } from '../connection/guarded-socket.ts'
 import { shownAddress } from './attempts.ts'
 import type { Gate } from './gate.ts'
@@ -65,7 +66,7 @@ function send(gate: Gate, request: FastifyRequest, reply: FastifyReply, status: 
     try {
       return sendRefusal(reply, status, refusal.retryAfterMs)
     } catch (error) {
-      tryLog(request.log, 'error', error, 'a refusal could not be sent with the headers that hooks have set')
+      tryLog(request.log, 'error', { err: error }, 'a refusal could not be sent with the headers that hooks have set')
     }
   }
   const { upgradeHeaders } = settingsOf(request) ?? gate
@@ -105,7 +106,7 @@ export function makeErrorHandler(gate: Gate) {
   return (error: FastifyError, request: FastifyRequest, reply: FastifyReply): void => {
     if (upgradeOf(request.raw)?.socket.destroyed) {
       // The client has left, and `request.signal` has made a hook fail: nobody is there to be refused.
-      tryLog(request.log, 'debug', error, 'a hook of a websocket route failed after its client had left')
+      tryLog(request.log, 'debug', { err: error }, 'a hook of a websocket route failed after its client had left')
       reply.hijack()
       return
     }
@@ -114,7 +115,7 @@ export function makeErrorHandler(gate: Gate) {
     if (code === 'FST_ERR_HANDLER_TIMEOUT') return refuse(gate, request, reply, { reason: 'handshake_timeout' })
     // A status of the developer's own is kept; one that is no refusal is not.
     const status = isRefusalStatus(statusCode) ? statusCode : 500
-    if (status >= 500) tryLog(request.log, 'error', error, 'a hook of a websocket route failed')
+    if (status >= 500) tryLog(request.log, 'error', { err: error }, 'a hook of a websocket route failed')
     const refusal: Refusal = { reason: 'hook_failed' }
     report(gate, request, status, refusal)
     answer(gate, request, reply, status, refusal)
@@ -133,13 +134,4 @@ function fieldsOf(error: FastifyError): { validation?: unknown; code?: string; s
 
 function isRefusalStatus(status: unknown): status is number {
   return Number.isInteger(status) && (status as number) >= 400 && (status as number) <= 599
-}
-
-/** A logger that fails, or an error that it cannot write, changes no answer. */
-function tryLog(log: FastifyBaseLogger, level: 'error' | 'debug', err: unknown, message: string): void {
-  try {
-    log[level]({ err }, message)
-  } catch {
-    // The line is lost.
-  }
 }

@@ -28,10 +28,12 @@ export class ServerSockets {
     }
   }
 
-  /** Follows the sockets of a server, before they ask for anything. */
-  watch(server: Server): void {
-    server.on('connection', this.#follow)
-    server.on('secureConnection', this.#follow)
+  /** Follows the sockets of the app's servers, before they ask for anything. */
+  watch(app: FastifyInstance): void {
+    this.#watch(app.server)
+    app.addHook('onListen', async () => {
+      for (const further of furtherServers(app)) this.#watch(further)
+    })
   }
 
   /** It has asked for an upgrade: its handshake, and then its connection, look after it. */
@@ -52,7 +54,8 @@ export class ServerSockets {
    * not wait any longer: it destroys these sockets, and those whose client has asked nothing yet, for which node's
    * server would wait without end. A request that is being answered is for Fastify to wait for; it is the last one.
    */
-  async drain(servers: readonly Server[], timeoutMs: number): Promise<void> {
+  async drain(app: FastifyInstance, timeoutMs: number): Promise<void> {
+    const servers = [app.server, ...furtherServers(app)].filter(({ listening }) => listening)
     let timer: NodeJS.Timeout | undefined
     const late = new Promise<boolean>((resolve) => {
       timer = setTimeout(resolve, timeoutMs, true)
@@ -66,6 +69,11 @@ export class ServerSockets {
     const gone = rest.map(closeOf)
     for (const socket of rest) socket.destroy()
     await Promise.all(gone)
+  }
+
+  #watch(server: Server): void {
+    server.on('connection', this.#follow)
+    server.on('secureConnection', this.#follow)
   }
 
   async #noneUpgraded(): Promise<void> {

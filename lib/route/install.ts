@@ -174,10 +174,7 @@ async function takeUpgrades(app: FastifyInstance, parts: Parts): Promise<Upgrade
     headerLines: (isSecure) => headerLines(upgradeHeadersFor(values.get('upgradeHeaders'), isSecure))
   })
   server.prependListener('upgrade', guard.listener)
-  parts.sockets.watch(server)
-  app.addHook('onListen', async () => {
-    for (const further of furtherServers(app)) parts.sockets.watch(further)
-  })
+  parts.sockets.watch(app)
   app.injectWS = completeInjectWS(app.injectWS)
   app.websocketServer.on('connection', (_, request: IncomingMessage) => guard.accepted(request))
   app.websocketServer.on('headers', (headers: string[], request: IncomingMessage) => {
@@ -207,8 +204,7 @@ function beginShutdown(app: FastifyInstance, parts: Parts, done: () => void): vo
   const { runtime, values, shutdown, sockets } = parts
   const options = values.group<ShutdownOptions>('shutdown')
   runtime.events.emit('ws.drain', app.log, { connections: runtime.registry.size })
-  const servers = [app.server as Server, ...furtherServers(app)].filter(({ listening }) => listening)
-  shutdown.drained = Promise.all([drainConnections(runtime, options), sockets.drain(servers, options.timeoutMs)])
+  shutdown.drained = Promise.all([drainConnections(runtime, options), sockets.drain(app, options.timeoutMs)])
   holdClose(app, shutdown.drained)
   for (const socket of app.websocketServer.clients) {
     if ((socket as GuardedSocket).connection === undefined) socket.close()
