@@ -35,6 +35,8 @@ function newKey(): { privateKey: string; publicKey: string } {
 class KeyServer {
   readonly keys: Keys = new Map([['one', newKey()]])
   asked = 0
+  /** How long those who ask wait. Short only for a server that does not answer: a busy machine needs its time. */
+  patienceMs = 10_000
   answer: RequestListener = (_request, response) => {
     response.end(JSON.stringify(Object.fromEntries([...this.keys].map(([kid, key]) => [kid, key.publicKey]))))
   }
@@ -58,7 +60,9 @@ class KeyServer {
   }
 
   async fetchKey(kid: string): Promise<string> {
-    const response = await fetch(`http://127.0.0.1:${this.#port}/keys.json`, { signal: AbortSignal.timeout(150) })
+    const response = await fetch(`http://127.0.0.1:${this.#port}/keys.json`, {
+      signal: AbortSignal.timeout(this.patienceMs)
+    })
     if (!response.ok) throw new Error(`the key server answered ${response.status}`)
     return ((await response.json()) as Record<string, string>)[kid] as string
   }
@@ -120,12 +124,14 @@ const failures: Readonly<Record<string, (server: KeyServer) => void | Promise<vo
     server.answer = (_request, response) => void response.end('<html>canary</html>')
   },
   'never answers': (server) => {
+    server.patienceMs = 150
     server.answer = () => {}
   },
   'hangs up': (server) => {
     server.answer = (_request, response) => void response.destroy()
   },
   'stops in the middle': (server) => {
+    server.patienceMs = 150
     server.answer = (_request, response) => void response.writeHead(200, { 'content-length': '500' }).write('{"one":')
   }
 }
@@ -133,7 +139,7 @@ const failures: Readonly<Record<string, (server: KeyServer) => void | Promise<vo
 for (const [how, fail] of Object.entries(failures)) {
   test(`A12: a key server that ${how} is 503 and 1013 for everybody, and all is well again when it is`, async (t) => {
     const { app, server, status, firstMessage, logs } = await target(t)
-    const { answer } = server
+    const { answer, patienceMs } = server
     const token = server.tokenOf('one')
     assert.equal(await status(token), 101)
     await fail(server)
@@ -150,7 +156,7 @@ for (const [how, fail] of Object.entries(failures)) {
       []
     )
     assert.doesNotMatch(logs.text(), /canary/)
-    server.answer = answer
+    Object.assign(server, { answer, patienceMs })
     if (how === 'is not there') await server.start()
     assert.equal(await status(token), 101)
     assert.equal(await firstMessage(token), 'auth_ok')
