@@ -52,7 +52,6 @@ export function startSession(connection: Connection, begin: () => void): void {
   void isRefused.then((refused) => {
     if (refused || !isServed(connection)) return
     connection.authDeadline = Number.POSITIVE_INFINITY
-    connection.authDeadlineCause = 'unauthorized'
     begin()
     connection.resume(pausedBy.auth)
   })

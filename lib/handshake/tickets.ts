@@ -7,7 +7,7 @@ import type { HandshakeSettings } from './settings.ts'
 export const maxTicketTtlMs = 30_000
 const ticketBytes = 16
 
-export function takesTickets({ auth }: HandshakeSettings): boolean {
+export function takesTickets({ auth }: Pick<HandshakeSettings, 'auth'>): boolean {
   return auth !== false && auth.from.includes('ticket')
 }
 

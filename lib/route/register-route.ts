@@ -13,6 +13,7 @@ import { compileOrigins, type OriginPolicy } from '../handshake/origin.ts'
 import { makeErrorHandler } from '../handshake/refuse.ts'
 import { standInFor } from '../handshake/request-stand-in.ts'
 import type { HandshakeSettings } from '../handshake/settings.ts'
+import { takesTickets } from '../handshake/tickets.ts'
 import { guardedConfig } from '../handshake/upgrade.ts'
 import type { Limits } from '../limits/limits.ts'
 import { type CompiledContract, compileContract } from '../messages/compile-contract.ts'
@@ -160,7 +161,7 @@ function checkQuery(names: QueryNames, schema: unknown, auth: HandshakeSettings[
     names.secret.add(auth.queryParam)
     names.used.add(auth.queryParam)
   }
-  if (auth !== false && auth.from.includes('ticket')) names.used.add(ticketParam)
+  if (takesTickets({ auth })) names.used.add(ticketParam)
   checkQueryNames(names, where)
 }
 

@@ -6,6 +6,7 @@ import type { TestContext } from 'node:test'
 import type { FastifyInstance } from 'fastify'
 import { MemoryStore } from '../../lib/limits/memory-store.ts'
 import type { Store } from '../../lib/limits/store.ts'
+import type { WsGuardOptions } from '../../lib/route/options.ts'
 import { type AppOptions, buildApp, origin } from '../support/app.ts'
 import { captureLogs, type LogCapture } from '../support/log-capture.ts'
 import { connect, type RawClient } from '../support/raw-client.ts'
@@ -28,6 +29,20 @@ export async function guarded(t: TestContext, options: AppOptions = {}): Promise
     return app.close()
   })
   return { app, logs, reasons: () => logs.filter('ws.refused').map(({ reason }) => reason) }
+}
+
+export interface ClosingApp extends GuardedApp {
+  /** What of the developer's was called once a connection would have been there. */
+  readonly called: string[]
+}
+
+/** A route with `refuse: 'close'`, of which nobody refused should ever see the inside. */
+export async function closing(t: TestContext, options: object = {}, guard: WsGuardOptions = {}): Promise<ClosingApp> {
+  const all = await guarded(t, { guard: { refuse: 'close', ...guard } })
+  const called: string[] = []
+  const note = (name: string) => (): void => void called.push(name)
+  all.app.wsRoute('/ws', { ...options, handler: note('handler'), onClose: note('onClose') })
+  return { ...all, called }
 }
 
 export async function listen(app: FastifyInstance): Promise<number> {

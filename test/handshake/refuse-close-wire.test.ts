@@ -4,6 +4,7 @@ import { describe, type TestContext, test } from 'node:test'
 import { Type } from '@sinclair/typebox'
 import type { FastifyInstance } from 'fastify'
 import type { GuardedSocket } from '../../lib/connection/guarded-socket.ts'
+import type { WsGuardOptions } from '../../lib/route/options.ts'
 import { origin, tokenFor } from '../support/app.ts'
 import { closeFrame, closeOf, frame, opcodes } from '../support/frames.ts'
 import type { RawClient } from '../support/raw-client.ts'
@@ -11,33 +12,27 @@ import { within } from '../support/wait.ts'
 import {
   assertNoSockets,
   assertNothingHeld,
+  type ClosingApp,
+  closing,
   failingStore,
-  type GuardedApp,
-  guarded,
   listen,
   rawClient
 } from './harness.ts'
 
-interface Refusing extends GuardedApp {
+interface Refusing extends ClosingApp {
   readonly port: number
-  /** What of the developer's was called once a connection would have been there. */
-  readonly called: string[]
 }
 
-/** A route of which nobody should ever see the inside. */
-async function refusing(t: TestContext, options: object = {}, guard: object = {}): Promise<Refusing> {
-  const all = await guarded(t, { guard: { refuse: 'close', ...guard } })
-  const called: string[] = []
-  const note = (name: string) => (): void => void called.push(name)
-  all.app.wsRoute('/ws', { ...options, handler: note('handler'), onClose: note('onClose') })
-  return { ...all, called, port: await listen(all.app) }
+async function refusing(t: TestContext, options?: object, guard?: WsGuardOptions): Promise<Refusing> {
+  const all = await closing(t, options, guard)
+  return { ...all, port: await listen(all.app) }
 }
 
 type Headers = Readonly<Record<string, string>>
 
 interface Case {
   readonly route?: object
-  readonly guard?: object
+  readonly guard?: WsGuardOptions
   readonly path?: string
   readonly headers?: (app: FastifyInstance) => Headers
   /** Somebody is in already. */

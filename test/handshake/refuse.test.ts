@@ -1,9 +1,8 @@
 import assert from 'node:assert/strict'
-import { type TestContext, test } from 'node:test'
+import { test } from 'node:test'
 import { Type } from '@sinclair/typebox'
 import type { FastifyInstance } from 'fastify'
 import { MemoryStore } from '../../lib/limits/memory-store.ts'
-import type { WsGuardOptions } from '../../lib/route/options.ts'
 import { type InjectWsOptions, injectWs } from '../../lib/testing.ts'
 import { tokenFor } from '../support/app.ts'
 import { closeOf, opcodes } from '../support/frames.ts'
@@ -12,28 +11,13 @@ import {
   assertNoSockets,
   assertNothingHeld,
   assertRefused,
+  closing,
   ended,
   failingStore,
-  type GuardedApp,
   goodHeaders,
-  guarded,
   listen,
   rawClient
 } from './harness.ts'
-
-interface Closing extends GuardedApp {
-  /** What the developer's code was called for. */
-  readonly called: string[]
-}
-
-/** A route that refuses with `refuse: 'close'`. */
-async function closing(t: TestContext, options: object = {}, guard: WsGuardOptions = {}): Promise<Closing> {
-  const all = await guarded(t, { guard: { refuse: 'close', ...guard } })
-  const called: string[] = []
-  const note = (name: string) => (): void => void called.push(name)
-  all.app.wsRoute('/ws', { ...options, handler: note('handler'), onClose: note('onClose') })
-  return { ...all, called }
-}
 
 async function closed(app: FastifyInstance, options: InjectWsOptions = {}, path = '/ws') {
   await using ws = await injectWs(app, path, { protocols: 'ws-guard.v1', ...options })
