@@ -320,6 +320,7 @@ export class Connection implements WsConnection {
   }
 
   #startClose(cause: CloseCause, code: number, reason: string): void {
+    this.runtime.topics.catchUp(this)
     this.cause = cause
     this.#closeCode = code
     this.#closeReason = reason

@@ -15,6 +15,7 @@ export const judgeAfterMs = 10
  */
 export function write(connection: Connection, text: string | Buffer): boolean {
   const { socket, settings } = connection
+  connection.runtime.topics.catchUp(connection)
   if (connection.state !== 'open' || socket.readyState !== socket.OPEN) return false
   const { softBytes, hardBytes } = settings.limits.sendBuffer
   const buffered = socket.bufferedAmount

@@ -5,12 +5,25 @@ import type { ConnectionSettings } from './types.ts'
 /** A longer name is refused: `limits.topics` bounds how many, this bounds what they take. */
 export const maxTopicLength = 256
 
+/** A broadcast writes to so many subscribers in one turn of the event loop (threat O5). */
+export const deliveriesPerTurn = 1_000
+
+/** A broadcast that is not finished. */
+interface Broadcast {
+  readonly key: string
+  readonly data: Buffer
+  /** To whom it is still to be written. */
+  readonly rest: Set<Connection>
+}
+
 /**
  * Who is subscribed to what on this node. Keys carry the contract's name, so that a topic of one contract never
  * reaches a connection of another (threat Z9).
  */
 export class Topics {
   readonly #subscribers = new Map<string, Set<Connection>>()
+  /** At most one: the next broadcast finishes it first, so that none overtakes another. */
+  #unfinished: Broadcast | undefined
 
   get size(): number {
     return this.#subscribers.size
@@ -52,14 +65,42 @@ export class Topics {
     for (const key of connection.topicKeys ?? []) this.#drop(connection, key)
   }
 
-  /** Writes one encoded message to every subscriber of this node. @returns how many it was written to */
+  /**
+   * Writes one encoded message to every subscriber of this node; beyond `deliveriesPerTurn` in the next turns.
+   * @returns how many it was written to, or will be
+   */
   deliver(contractName: string, topic: string, text: string): number {
-    let delivered = 0
+    this.#continue(Number.POSITIVE_INFINITY)
+    const key = topicKey(contractName, topic)
+    const subscribers = this.#subscribers.get(key)
+    if (subscribers === undefined) return 0
     // Encoded once: a string would be for each subscriber.
     const data = Buffer.from(text)
-    for (const connection of this.#subscribers.get(topicKey(contractName, topic)) ?? []) {
+    const rest = new Set(subscribers)
+    this.#unfinished = { key, data, rest }
+    return this.#continue(deliveriesPerTurn) + rest.size
+  }
+
+  /** What was published before is written before whatever else this connection is sent. */
+  catchUp(connection: Connection): void {
+    const unfinished = this.#unfinished
+    if (unfinished?.rest.delete(connection)) write(connection, unfinished.data)
+  }
+
+  /** @returns how many it was written to */
+  #continue(most: number): number {
+    const unfinished = this.#unfinished
+    if (unfinished === undefined) return 0
+    const { rest, data } = unfinished
+    let delivered = 0
+    let left = most
+    for (const connection of rest) {
+      if (left-- === 0) break
+      rest.delete(connection)
       if (write(connection, data)) delivered++
     }
+    if (rest.size === 0) this.#unfinished = undefined
+    else setImmediate(() => unfinished === this.#unfinished && this.#continue(deliveriesPerTurn))
     return delivered
   }
 
@@ -67,6 +108,7 @@ export class Topics {
     const subscribers = this.#subscribers.get(key)
     connection.topicKeys?.delete(key)
     subscribers?.delete(connection)
+    if (this.#unfinished?.key === key) this.#unfinished.rest.delete(connection)
     if (subscribers?.size === 0) this.#subscribers.delete(key)
   }
 }
