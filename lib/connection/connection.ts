@@ -254,9 +254,10 @@ export class Connection implements WsConnection {
     })
     const closed = this.#runOnClose(info)
     const { registry } = this.runtime
-    registry.trackClosing(closed)
+    const { handlerTimeoutMs } = this.settings
+    registry.trackClosing(closed, handlerTimeoutMs)
     // A handler that outlives its connection: a shutdown waits for it too. A raw one may run for as long as it likes.
-    if (this.settings.contract !== undefined) registry.trackClosing(this.#settled())
+    if (this.settings.contract !== undefined) registry.trackClosing(this.#settled(), handlerTimeoutMs)
     return closed
   }
 

@@ -40,12 +40,16 @@ export class GuardedSocket extends Base {
   connection: Connection | undefined
   /** The largest number of pongs ws keeps waiting to be written (threat R6; ws >= 8.23). */
   declare _maxPendingAutoPongs: number
+  /** How many wait now. */
+  declare _pendingAutoPongs: number
   /** Ends a socket whose peer started to close and then stays, or that the developer closed past the connection. */
   declare _closeTimeout: number
   /** The socket below. */
   declare _socket: Duplex
   /** What the peer's close frame said; 1005 for no code, 1006 for no frame. */
   declare _closeCode: number
+  /** What takes frames out of a chunk, one after the other while `_loop` is true. */
+  declare _receiver: { _loop: boolean }
 
   /** Set on a socket that is only there to say a close code (`refuse: 'close'`). */
   isRefused = false
@@ -57,10 +61,17 @@ export class GuardedSocket extends Base {
     const isFrame = event === 'message' || event === 'ping' || event === 'pong'
     if (isFrame && (this.isRefused || (connection !== undefined && connection.state !== 'open'))) {
       if (++this.#lateFrames === maxLateFrames) this.#stopReading()
+      // What was read already holds thousands more (10,922 empty frames in 64 KiB).
+      if (this.#lateFrames >= maxLateFrames) this._receiver._loop = false
       return false
     }
     if (event === 'message' && connection !== undefined) {
       if (!receive(connection, values[0] as RawFrame, values[1] as boolean)) return false
+    }
+    // Whoever took all listeners off took ours, too: Node would end the process for what a peer sends.
+    if (event === 'error' && connection !== undefined && this.listenerCount('error') === 0) {
+      this.terminate()
+      return false
     }
     return super.emit(event, ...values)
   }

@@ -1,9 +1,10 @@
 import type { EventEmitter } from 'node:events'
 import type { CloseCause } from '../close-codes.ts'
 import type { Connection } from './connection.ts'
+import { discardUnread } from './discard.ts'
 import { accept, isServed } from './dispatch.ts'
 import type { GuardedSocket } from './guarded-socket.ts'
-import { admit, endFlood, pauseWhenEmpty } from './rate.ts'
+import { admit, endDrowned, endFlood, pauseWhenEmpty } from './rate.ts'
 
 /** A text frame is a Buffer, a binary one what `socket.binaryType` says. */
 export type RawFrame = Buffer | ArrayBuffer | Blob | readonly Buffer[]
@@ -36,7 +37,13 @@ function onControlFrame(this: GuardedSocket): void {
   connection.heardAt = now
   connection.pingSentAt = 0
   // Pings and pongs cost the peer 6 bytes and us a turn (threat R6).
-  if (!connection.controlFrames.take(1, now)) endFlood(connection)
+  if (hasTooManyPongs(this)) endDrowned(connection)
+  else if (!connection.controlFrames.take(1, now)) endFlood(connection)
+}
+
+/** ws has terminated a peer whose pongs piled up, and says so nowhere. */
+function hasTooManyPongs(socket: GuardedSocket): boolean {
+  return socket.readyState !== socket.OPEN && socket._pendingAutoPongs >= socket._maxPendingAutoPongs
 }
 
 function onClose(this: GuardedSocket, code: number): void {
@@ -65,6 +72,8 @@ function onError(this: GuardedSocket, error: Error & { code?: string }): void {
       : { cause: 'lost', code: 1006 }
   ) as { cause: CloseCause; code: number }
   const connection = this.connection as Connection
+  // ws would read on for as long as the peer sends.
+  discardUnread(connection.rawSocket)
   connection.endUnanswered(cause, code)
 }
 

@@ -161,6 +161,12 @@ export function endFlood(connection: Connection): void {
   connection.end('rate_limited')
 }
 
+/** The same where ws has left no way to send a code. */
+export function endDrowned(connection: Connection): void {
+  connection.report('ws.rate_limited', { reason: 'closed' })
+  connection.endUnanswered('rate_limited', 1006)
+}
+
 function endSpell(connection: Connection, spell: Spell): void {
   connection.spell = undefined
   if (spell.dropped < 2) return

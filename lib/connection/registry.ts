@@ -106,10 +106,20 @@ export class Registry {
     )
   }
 
-  /** Keeps an `onClose` that is still running in view of the drain. */
-  trackClosing(closing: Promise<unknown>): void {
-    this.#closing.add(closing)
-    void closing.finally(() => this.#closing.delete(closing))
+  /**
+   * Keeps a handler or `onClose` that is still running in view of the drain, for this long: one that never settles
+   * would be kept for ever (threat L2).
+   */
+  trackClosing(closing: Promise<unknown>, forMs: number): void {
+    let timer: NodeJS.Timeout | undefined
+    const late = new Promise<void>((resolve) => {
+      timer = setTimeout(resolve, forMs).unref()
+    })
+    const kept = Promise.race([closing, late]).finally(() => {
+      clearTimeout(timer)
+      this.#closing.delete(kept)
+    })
+    this.#closing.add(kept)
   }
 
   /** The `onClose` hooks still running. */

@@ -61,7 +61,9 @@ export function startSession(connection: Connection, begin: () => void): void {
 export function endIfRefused(connection: Connection): boolean | Promise<boolean> {
   const { identity, runtime } = connection
   if (identity === undefined) return false
-  const settle = (isRefused: boolean): boolean => {
+  const settle = (answer: boolean): boolean => {
+    // Nobody stays for whom the store did not say so.
+    const isRefused = answer !== false
     if (isRefused && connection.state === 'open') connection.report('ws.auth_failed', { reason: 'revoked' })
     if (isRefused) connection.end('revoked')
     return isRefused

@@ -1,4 +1,4 @@
-import type { Connection } from './connection.ts'
+import { type Connection, isPromise } from './connection.ts'
 import { write } from './outbound.ts'
 import type { ConnectionSettings } from './types.ts'
 
@@ -116,7 +116,10 @@ export class Topics {
 /** A rule that throws has not said yes. */
 function isAllowed(connection: Connection, topic: string, rule: NonNullable<ConnectionSettings['topics']>): boolean {
   try {
-    return rule(connection, topic) === true && connection.state === 'open'
+    const answer: unknown = rule(connection, topic)
+    // No promise is a yes; but one that fails, and that nobody catches, would end the process.
+    if (isPromise(answer)) Promise.resolve(answer).catch((error) => connection.reportError(error, 'topics'))
+    return answer === true && connection.state === 'open'
   } catch (error) {
     connection.reportError(error, 'topics')
     return false

@@ -2,8 +2,9 @@ import { createHash } from 'node:crypto'
 import { isDeepStrictEqual } from 'node:util'
 import rateLimit, { type FastifyRateLimitStoreCtor, normalizeIP, type RateLimitOptions } from '@fastify/rate-limit'
 import fastify, { type FastifyInstance, type FastifyRequest } from 'fastify'
+import { isPromise } from '../connection/connection.ts'
 import { printable } from '../connection/events.ts'
-import type { Store } from '../limits/store.ts'
+import type { AttemptsStore, Store } from '../limits/store.ts'
 
 /** `limits.attempts`: handshakes per address, in the words of @fastify/rate-limit. */
 export interface AttemptsOptions {
@@ -42,7 +43,7 @@ export class AttemptLimits {
   static async create(store: Store): Promise<AttemptLimits> {
     const app = fastify({ logger: false })
     // The store contract of @fastify/rate-limit is typed by a class of its own.
-    await app.register(rateLimit, { global: false, store: store.Attempts as FastifyRateLimitStoreCtor })
+    await app.register(rateLimit, { global: false, store: catching(store) as FastifyRateLimitStoreCtor })
     await app.ready()
     return new AttemptLimits(app, store)
   }
@@ -94,6 +95,26 @@ export class AttemptLimits {
       const result = await limit(request)
       if (result.isAllowed) return 'allowed'
       return result.isExceeded ? result.ttl : undefined
+    }
+  }
+}
+
+/** A store in JavaScript may answer by a promise, too: what it rejects with goes where errors go. */
+function catching({ Attempts }: Store): new (options: object) => AttemptsStore {
+  return class Catching implements AttemptsStore {
+    readonly #attempts: AttemptsStore
+
+    constructor(options: object, attempts: AttemptsStore = new Attempts(options)) {
+      this.#attempts = attempts
+    }
+
+    incr(...call: Parameters<AttemptsStore['incr']>): void {
+      const answer: unknown = this.#attempts.incr(...call)
+      if (isPromise(answer)) Promise.resolve(answer).catch(call[1])
+    }
+
+    child(options: object): AttemptsStore {
+      return new Catching(options, this.#attempts.child(options))
     }
   }
 }

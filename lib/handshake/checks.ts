@@ -123,7 +123,8 @@ export async function checkUser({ gate, upgrade, settings }: Peer): Promise<User
     return { reason: 'invalid_credential', detail: { errorCode: 'EXPIRED' } }
   }
   const isRefused = await storeCall(() => store.isRefused(identity))
-  if (isRefused) return { reason: 'revoked' }
+  // Said in so many words, or nobody comes in: not every store is written in TypeScript.
+  if (isRefused !== false) return { reason: 'revoked' }
   const { perUser } = settings.limits.connections
   const isIn = await storeCall(() => gate.admission.takeUser(upgrade, identity.subject, perUser))
   return isIn ? undefined : { reason: 'per_user' }

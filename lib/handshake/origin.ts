@@ -58,7 +58,8 @@ export function compileOrigins(
 function compileList(origins: readonly unknown[], option: string): CompiledOrigins {
   const exact = new Set<string>()
   const wildcards: Wildcard[] = []
-  origins.forEach((entry, index) => {
+  // A list may have holes, which `forEach` would leave out.
+  Array.from(origins).forEach((entry, index) => {
     const name = `${option}[${index}]`
     if (typeof entry !== 'string') throw new OptionError(`${name} must be a string such as '${exampleOrigin}'`)
     if (entry.includes('*')) wildcards.push(compileWildcard(entry, name))
@@ -135,7 +136,7 @@ function compileSameOrigin(hosts: readonly string[] | undefined, option: string)
   if (!Array.isArray(hosts) || hosts.length === 0) {
     throw new OptionError(`${option}: 'same-origin' needs hosts, the names this app is reached by: ['app.example.com']`)
   }
-  const known = new Set(hosts.map((host: unknown, index) => checkHost(host, `${option}: hosts[${index}]`)))
+  const known = new Set(Array.from(hosts, (host: unknown, index) => checkHost(host, `${option}: hosts[${index}]`)))
   return {
     expected: Object.freeze([...known].flatMap((host) => [`https://${host}`, `http://${host}`])),
     checks: true,

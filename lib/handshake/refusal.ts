@@ -76,8 +76,10 @@ export interface Refusal {
   readonly detail?: Pick<EventPayload<'ws.refused'>, 'header' | 'origin' | 'expected' | 'errorCode'>
 }
 
-/** What to wait after a 503 when nothing says how long; with jitter, so that refused clients do not return at once. */
+/** What to wait when nothing says how long. */
 const retryAfterSeconds = 5
+/** Waits differ by less than this, or all who are refused would return at once (threat P6). */
+const retrySpreadSeconds = 5
 
 export function statusOf(refusal: Refusal): RefusalStatus {
   return refusalReasons[refusal.reason]
@@ -101,8 +103,8 @@ export function refusalHeaders(status: number, retryAfterMs?: number): Record<st
 }
 
 function retryAfter(retryAfterMs: number | undefined): number {
-  if (retryAfterMs !== undefined) return Math.max(1, Math.ceil(retryAfterMs / 1000))
-  return retryAfterSeconds + Math.floor(Math.random() * retryAfterSeconds)
+  const least = retryAfterMs === undefined ? retryAfterSeconds : Math.max(1, Math.ceil(retryAfterMs / 1000))
+  return least + Math.floor(Math.random() * retrySpreadSeconds)
 }
 
 interface Answer {

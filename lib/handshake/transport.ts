@@ -71,7 +71,7 @@ export function slowClientsWarning(app: FastifyInstance, requiresTls: boolean): 
   const { headersTimeout, connectionsCheckingInterval } = app.server as ServerTimeouts
   const settings = 'headersTimeout: 10_000, connectionsCheckingInterval: 5_000'
   const { http2, https } = app.initialConfig
-  // node gives the HTTP/1.1 side of an HTTP/2 server its own defaults, whatever the options say.
+  // Before Node 24 the HTTP/1.1 side of an HTTP/2 server has node's own defaults, whatever the options say.
   const fix = http2
     ? `Object.assign(app.server, { ${settings} }) before it listens`
     : `Fastify({ ${https ? 'https: { …, handshakeTimeout: 10_000,' : 'http: {'} ${settings} } })`

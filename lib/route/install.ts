@@ -29,7 +29,7 @@ import { checkOwnVerifier, checkTogether, type QueryNames } from './check-option
 import type { WsGuardOptions } from './options.ts'
 import { completeInjectWS, markPlainRoute, plainErrorHandler } from './plain-routes.ts'
 import { type RouteContext, registerRoute } from './register-route.ts'
-import { type OptionValues, resolveOptions } from './resolve-options.ts'
+import { type OptionValues, readOptions, resolveOptions } from './resolve-options.ts'
 import { createWsGuard } from './ws-guard.ts'
 
 const where = 'register(wsGuard)'
@@ -113,8 +113,9 @@ function checkPlace(app: FastifyInstance): void {
   }
 }
 
-function makeParts(options: WsGuardOptions): Parts {
-  const values = resolveOptions({ ...options }, 'plugin', where)
+function makeParts(given: WsGuardOptions): Parts {
+  const options = readOptions(given, where)
+  const values = resolveOptions(options, 'plugin', where)
   checkTogether(values, where)
   checkOwnVerifier(options.auth, values, where)
   const origins = values.get<OriginPolicy | undefined>('origins')

@@ -54,10 +54,15 @@ export function shape(properties: Readonly<Record<string, OptionCheck>>): Option
   }
 }
 
+/** Unlike `every` of the list itself also of its holes. */
+function all(list: readonly unknown[], accepts: (entry: unknown) => boolean): boolean {
+  return Array.from(list).every(accepts)
+}
+
 export function listOf(item: OptionCheck, min = 1): OptionCheck {
   return {
     allowed: `${min > 0 ? 'a list that is not empty' : 'a list'}, each ${item.allowed}`,
-    accepts: (value) => Array.isArray(value) && value.length >= min && value.every((entry) => item.accepts(entry))
+    accepts: (value) => Array.isArray(value) && value.length >= min && all(value, (entry) => item.accepts(entry))
   }
 }
 
@@ -96,7 +101,8 @@ export const subprotocols: OptionCheck = {
     Array.isArray(value) &&
     value.length > 0 &&
     new Set(value).size === value.length &&
-    value.every(
+    all(
+      value,
       (name) =>
         typeof name === 'string' && tokenPattern.test(name) && !prefixes.some((prefix) => name.startsWith(prefix))
     )

@@ -30,7 +30,7 @@ import {
 } from './check-options.ts'
 import { handlersOf, rawHandlerOf, withAuthMessage } from './handlers.ts'
 import { guardedHandlers } from './plain-routes.ts'
-import { type OptionValues, type RouteOptions, resolveOptions } from './resolve-options.ts'
+import { type OptionValues, type RouteOptions, readOptions, resolveOptions } from './resolve-options.ts'
 
 /** What a route shares with its plugin. */
 export interface RouteContext {
@@ -63,8 +63,7 @@ export function registerRoute(context: RouteContext, app: FastifyInstance, path:
   const where = `wsRoute('${app.prefix}${path}')`
   if (typeof path !== 'string' || !path.startsWith('/')) throw new OptionError(`${where}: the path must begin with "/"`)
   if (!isObject(given)) throw new OptionError(`${where}: the options must be an object`)
-  // Own properties only: a polluted prototype is no hook and no handler.
-  const options: RouteOptions = { __proto__: null, ...given }
+  const options: RouteOptions = readOptions(given, where)
   const settings = resolveRoute(context, app, path, options, where)
   checkTickets(context.routes, settings, where)
   const { gate } = context
@@ -81,6 +80,8 @@ export function registerRoute(context: RouteContext, app: FastifyInstance, path:
     config: guardedConfig({ rateLimit: false, ...(options.config as object | undefined) }, settings),
     handlerTimeout: settings.handshakeTimeoutMs,
     errorHandler: makeErrorHandler(gate),
+    // The answer says nothing of it; and where the app's own throws, behind an async hook, it would end the process.
+    schemaErrorFormatter: () => new Error('params, querystring or headers do not match'),
     logSerializers: { req: serializeRequest },
     preHandler: [...listOf(options.preHandler), endIfBegun],
     // Never reached: onRequest answers a GET without an upgrade with 426.

@@ -54,6 +54,29 @@ export function resolveOptions(
   return new OptionValues(values)
 }
 
+/**
+ * A copy of an options object and its groups. Everything is read once, so that what is checked is what holds; a getter
+ * that throws is a wrong option. Own properties only: a polluted prototype is no option, no hook and no handler.
+ */
+export function readOptions(options: object, where: string, prefix = ''): Record<string, unknown> {
+  const copy: Record<string, unknown> = Object.create(null)
+  for (const name of Object.keys(options)) {
+    const path = prefix + name
+    let value: unknown
+    try {
+      value = Reflect.get(options, name)
+    } catch {
+      throw new OptionError(`${where}: option "${path}" cannot be read: its getter throws`)
+    }
+    copy[name] = isObject(value) && isGroup(path) ? readOptions(value, where, `${path}.`) : value
+  }
+  return copy
+}
+
+function isGroup(path: string): boolean {
+  return optionTable.some((known) => known.path.startsWith(`${path}.`))
+}
+
 function check(entry: OptionEntry, value: unknown, where: string): void {
   if (!entry.check.accepts(value)) {
     throw new OptionError(`${where}: option "${entry.path}" must be ${entry.check.allowed}`)

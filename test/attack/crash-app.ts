@@ -93,6 +93,13 @@ const cases: Readonly<Record<string, Case>> = {
     server: { schemaErrorFormatter: fail },
     route: { schema: { querystring: { type: 'object', required: ['room'] } } }
   },
+  'schema-error-formatter-behind-an-async-hook': {
+    server: { schemaErrorFormatter: fail },
+    route: {
+      preValidation: async () => {},
+      schema: { querystring: { type: 'object', required: ['room'] } }
+    }
+  },
   'close-listener': {
     route: { preHandler: listenAndWait },
     handlesUncaught: true,

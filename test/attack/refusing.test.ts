@@ -37,7 +37,8 @@ const cases: Readonly<Record<string, readonly [what: string, anonymous: unknown,
   'head-flushed-before-an-error': ['a hook that has sent a head and fails', refused(401), 'destroyed'],
   'err-serializer': ['a serializer for errors that throws', refused(401), accepted],
   logger: ['a logger that throws', refused(401), accepted],
-  'schema-error-formatter': ['a schemaErrorFormatter that throws', refused(401), refused(500)]
+  'schema-error-formatter': ['a schemaErrorFormatter that throws', refused(401), refused(400)],
+  'schema-error-formatter-behind-an-async-hook': ['the same behind an async hook', refused(401), refused(400)]
 }
 
 for (const [name, [what, anonymous, user]] of Object.entries(cases)) {

@@ -207,8 +207,9 @@ test('listening on localhost: every address it stands for is guarded', async (t)
   t.mock.method(dns, 'lookup', (host: string, ...parameters: unknown[]) => {
     const done = parameters.at(-1) as (error: null, found: unknown, family?: number) => void
     const { all } = parameters[0] as { all?: boolean }
-    const address = host === 'localhost' ? '127.0.0.1' : host
-    process.nextTick(() => (all === true ? done(null, both) : done(null, address, isIP(address))))
+    const found = host === 'localhost' ? both : [{ address: host, family: isIP(host) }]
+    const [{ address, family }] = found as [{ address: string; family: number }]
+    process.nextTick(() => (all === true ? done(null, found) : done(null, address, family)))
   })
   const app = Fastify() as unknown as FastifyInstance
   apps.push(app)

@@ -189,6 +189,17 @@ export async function sendAll(clients: readonly RawClient[], vector: Vector): Pr
   for (const [n, client] of clients.entries()) if (sendsFin(vector, n)) client.halfClose()
 }
 
+/**
+ * Sends the first bytes of a vector: a server of Node 26 and newer that closes also ends those who have sent nothing yet.
+ * A handshake on another connection that is answered after this means that they have been read.
+ * @returns the rest of the vector
+ */
+export function beginAll(clients: readonly RawClient[], vector: Vector): Vector {
+  const begun = 'GET /ws'.length
+  for (const { socket } of clients) socket.write(vector.bytes.subarray(0, begun))
+  return { ...vector, bytes: vector.bytes.subarray(begun) }
+}
+
 /** Whether the client of this number is one that sends a FIN. */
 export function sendsFin({ fin }: Vector, n: number): boolean {
   return fin === 'all' || (fin === undefined && n % 3 !== 2)

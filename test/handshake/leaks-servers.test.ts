@@ -14,6 +14,7 @@ import { assertNothingHeld, goodHeaders } from './harness.ts'
 import {
   allEnded,
   assertNoResources,
+  beginAll,
   closeMs,
   connectAll,
   crowd,
@@ -66,8 +67,9 @@ function giveLocalhostBoth(t: TestContext): void {
   t.mock.method(dns, 'lookup', (host: string, ...parameters: unknown[]) => {
     const done = parameters.at(-1) as (error: null, found: unknown, family?: number) => void
     const { all } = parameters[0] as { all?: boolean }
-    const address = host === 'localhost' ? '127.0.0.1' : host
-    process.nextTick(() => (all === true ? done(null, both) : done(null, address, isIP(address))))
+    const found = host === 'localhost' ? both : [{ address: host, family: isIP(host) }]
+    const [{ address, family }] = found as [{ address: string; family: number }]
+    process.nextTick(() => (all === true ? done(null, found) : done(null, address, family)))
   })
 }
 
@@ -155,14 +157,15 @@ for (const [name, kind] of Object.entries(kinds)) {
   test(`P5: ${name}: ${crowd} upgrades during the drain are refused, nobody new gets in`, async (t) => {
     const { app, port, server, crowdOf } = await serve(t, kind, { guard: { shutdown: { timeoutMs: 10_000 } } })
     const clients = await crowdOf(crowd)
+    const upgrade: Vector = { name: 'an upgrade', bytes: upgradeTo('/ws'), answers: [503], fin: 'none' }
+    const complete = beginAll(clients, upgrade)
     // It holds the first server open, for whose end Fastify would wait before it closes another.
     const holder = await connect(port, kind.first ?? kind.client)
     t.after(() => holder.destroy())
     assert.equal((await holder.handshake({ path: '/ws', headers: goodHeaders('alice') })).statusCode, 101)
     const closed = app.close()
     await holder.nextFrame({ opcode: opcodes.close })
-    const upgrade: Vector = { name: 'an upgrade', bytes: upgradeTo('/ws'), answers: [503], fin: 'none' }
-    await sendAll(clients, upgrade)
+    await sendAll(clients, complete)
     await allEnded(clients)
     for (const client of clients) assert.deepEqual(statusesOf(client), upgrade.answers)
     await assert.rejects(connect(port, kind.client), { code: 'ECONNREFUSED' })

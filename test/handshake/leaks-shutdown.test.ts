@@ -6,6 +6,7 @@ import { assertNothingHeld, goodHeaders, listen } from './harness.ts'
 import {
   allEnded,
   assertNoResources,
+  beginAll,
   connectAll,
   crowd,
   endedVectors,
@@ -51,10 +52,11 @@ test(`P5: ${crowd} upgrades during the drain are refused, and their sockets do n
     for (const client of [holder, ...clients]) client?.destroy()
     return app.close()
   })
+  const complete = beginAll(clients, { name: 'during the drain', bytes: upgradeTo('/ws'), answers: [503] })
   assert.equal((await holder?.handshake({ path: '/ws', headers: goodHeaders('alice') }))?.statusCode, 101)
   const closed = app.close()
   await holder?.nextFrame({ opcode: 8 })
-  await sendAll(clients, { name: 'during the drain', bytes: upgradeTo('/ws'), answers: [503] })
+  await sendAll(clients, complete)
   await allEnded(clients)
   for (const client of clients) assert.deepEqual(statusesOf(client), [503])
   await holder?.sendClose(1012)

@@ -12,6 +12,8 @@ import { goodHeaders, guarded, listen, rawClient } from './harness.ts'
 
 const certificate = selfSigned()
 const good = { headersTimeout: 10_000, connectionsCheckingInterval: 5_000 }
+/** Before Node 24 the options of an HTTP/2 server are not those of its HTTP/1.1 side. */
+const http2Looks = Number.parseInt(process.versions.node, 10) >= 24
 
 const servers: readonly [name: string, options: object, warns: boolean][] = [
   ['nothing set', {}, true],
@@ -29,7 +31,7 @@ const servers: readonly [name: string, options: object, warns: boolean][] = [
   ['https, both set', { https: { ...certificate, ...good } }, false],
   ['https, set for http', { https: certificate, http: good }, true],
   ['http2, nothing set', { http2: true, https: { ...certificate, allowHTTP1: true } }, true],
-  ['http2, set where node does not look', { http2: true, https: { ...certificate, allowHTTP1: true, ...good } }, true]
+  ['http2, both set', { http2: true, https: { ...certificate, allowHTTP1: true, ...good } }, !http2Looks]
 ]
 
 for (const [name, options, warns] of servers) {

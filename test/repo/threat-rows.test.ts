@@ -1,4 +1,4 @@
-/** Each threat that a handshake, a credential, a right or the process has to withstand is named by a test. */
+/** Each threat that the guard has to withstand on one node is named by a test. */
 import assert from 'node:assert/strict'
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -9,7 +9,11 @@ const rows = [
   ...numbered('H', 14),
   ...numbered('A', 12),
   ...numbered('Z', 10),
-  ...numbered('P', 4)
+  ...numbered('M', 12),
+  ...numbered('R', 9),
+  ...numbered('O', 5),
+  ...numbered('L', 4),
+  ...numbered('P', 7)
 ]
 const folder = join(import.meta.dirname, '..')
 
@@ -27,7 +31,7 @@ function idsOf(source: string): string[] {
 function testFiles(): string[] {
   const entries = readdirSync(folder, { recursive: true, withFileTypes: true })
   return entries
-    .filter((entry) => entry.isFile() && entry.name.endsWith('.test.ts'))
+    .filter((entry) => entry.isFile() && /\.(test|load)\.ts$/.test(entry.name))
     .map((entry) => join(entry.parentPath, entry.name))
 }
 
@@ -44,9 +48,14 @@ test('a title is read for its ids', () => {
   assert.deepEqual(idsOf(source.join('\n')), ['T3', 'H2', 'A7', 'Z10', 'P1'])
 })
 
-test('every row of the threats to a handshake, a credential, a right and the log has a test', () => {
+test('every row of the threats to one node has a test', () => {
   const files = testFiles()
   assert.ok(files.length > 50, 'the tests must be found')
+  for (const kind of ['.test.ts', '.load.ts'])
+    assert.ok(
+      files.some((file) => file.endsWith(kind)),
+      kind
+    )
   const named = new Set(files.flatMap((file) => idsOf(readFileSync(file, 'utf8'))))
   assert.deepEqual(
     rows.filter((row) => !named.has(row)),
