@@ -37,7 +37,8 @@ const checks = {
   'every entry point loads by import and by require': checkLoading,
   'browser-safe entry points load nothing of Node or the server': checkBrowserSafety,
   'the type tests hold against the packed declarations': checkTypes,
-  'the declarations compile for strict consumers': checkConsumers
+  'the declarations compile for strict consumers': checkConsumers,
+  'packing writes an SBOM of what users get': checkSbom
 }
 
 let failed = 0
@@ -158,6 +159,26 @@ async function checkConsumers() {
   const page = browserSafe.map((name) => `export * as ${name} from '${manifest.name}/${name}'\n`)
   await writeFile(path.join(temp, 'page', 'consumer.ts'), `${page.join('')}export const title = document.title\n`)
   await compile('page', { lib: ['es2023', 'dom'], types: [], module: 'esnext', moduleResolution: 'bundler' })
+}
+
+async function checkSbom() {
+  assert.match(manifest.scripts.prepack, /(^|&& )node scripts\/sbom\.mjs$/, 'prepack does not write it')
+  const file = path.join(temp, 'sbom.cdx.json')
+  await run(process.execPath, [path.join(root, 'scripts', 'sbom.mjs'), file], { cwd: temp })
+  const { bomFormat, metadata, components } = JSON.parse(await readFile(file, 'utf8'))
+  assert.equal(bomFormat, 'CycloneDX')
+  assert.equal(metadata.component.purl, `pkg:npm/${manifest.name}@${manifest.version}`)
+  // An alias has a name of its own, but not a reference.
+  const listed = (name) => components.filter((component) => component['bom-ref'].startsWith(`${name}@`))
+  for (const name of Object.keys({ ...manifest.dependencies, ...manifest.peerDependencies, 'fast-jwt': '' })) {
+    const { version } = JSON.parse(await readFile(path.join(root, 'node_modules', name, 'package.json'), 'utf8'))
+    const versions = listed(name).map((component) => component.version)
+    assert.deepEqual(versions, [version], `${name} is not listed as it is installed`)
+    assert.ok(listed(name)[0].hashes?.length > 0, `${name} has no hash`)
+  }
+  for (const name of ['typescript', 'tsx', '@biomejs/biome']) {
+    assert.ok(name in manifest.devDependencies && listed(name).length === 0, `${name} is only developed with`)
+  }
 }
 
 /** The strictest a consumer can be, dependencies included: `skipLibCheck` is off. */
