@@ -1,0 +1,94 @@
+/**
+ * Every attack on one guarded server, one after the other, with 50 good clients beside it. What each sends and may cost
+ * is in attack-list.ts; `npm run attack` prints the numbers, beside those of two servers without a guard.
+ */
+import assert from 'node:assert/strict'
+import { after, before, test } from 'node:test'
+import { attackList } from './attack-list.ts'
+import { allowanceOf, type BenchAttack, judge, leftoverBytes } from './attack-rules.ts'
+import type { AttackReport } from './attackers/peer.ts'
+import { Bench, type Outcome, type Phase, type Timing } from './bench.ts'
+import { Child } from './child.ts'
+import type { Memory } from './servers/report.ts'
+
+const timing: Timing = { quietMs: 400, seconds: 1 }
+/** A latency on a busy machine is measured again before it is believed. */
+const tries = 3
+/** Of the good clients, or twice what it was before. */
+const fineMs = 20
+/** What is left over after all attacks together: more is compiled, and in more tables, than after one. */
+const allLeftoverBytes = 3 * leftoverBytes
+const heaviest: readonly string[] = ['message flood', 'slow reader of lists', 'unfinished messages', 'oversize']
+const repeats = 3
+const isAnswered = (attack: BenchAttack) => (report: AttackReport) => judge(attack, report).length === 0
+/** The allocator gives memory back when it likes: a leak of one attack would be more than this. */
+const rssSlackBytes = 12_582_912
+
+let bench: Bench
+let attacker: Child
+let atFirst: Memory
+
+before(async () => {
+  ;[bench, attacker] = await Promise.all([
+    Bench.start('guarded'),
+    Child.start('attackers/attacker.ts', ['--import', 'tsx'])
+  ])
+  atFirst = await bench.memory()
+})
+
+after(() => Promise.all([bench?.stop(), attacker?.kill()]))
+
+const limitOf = (quiet: Phase): number => Math.max(2 * quiet.p99, fineMs)
+const mib = (bytes: number): string => (bytes / 1_048_576).toFixed(1)
+
+function checkKept(attack: BenchAttack, outcome: Outcome): void {
+  const { memoryBefore, memoryHeld, memoryAfter, left, lost } = outcome as Required<Outcome>
+  assert.equal(outcome.failure, undefined)
+  assert.deepEqual(judge(attack, (outcome as Required<Outcome>).attacker), [])
+  assert.equal(lost, 0, 'messages of the good clients were lost')
+  assert.deepEqual(left, {}, 'sockets, timers or entries were left')
+  const held = memoryHeld.bytes - memoryBefore.bytes
+  assert.ok(held <= allowanceOf(attack), `${mib(held)} MiB held, ${mib(allowanceOf(attack))} MiB allowed`)
+  const stayed = memoryAfter.bytes - memoryBefore.bytes
+  assert.ok(stayed <= leftoverBytes, `${mib(stayed)} MiB stayed`)
+}
+
+for (const attack of attackList) {
+  test(`${attack.threats}: ${attack.name} (${attack.does}) costs the others nothing`, async (t) => {
+    const seen: string[] = []
+    let isFine = false
+    for (let at = 0; at < tries && !isFine; at++) {
+      const outcome = await bench.attack(
+        attacker,
+        { ...attack, isAnswered: isAnswered(attack) },
+        { ...timing, isBusyBefore: at > 0 }
+      )
+      checkKept(attack, outcome)
+      const { before: quiet, during } = outcome as Required<Outcome>
+      seen.push(`${quiet.p99.toFixed(1)} ms before, ${during.p99.toFixed(1)} ms during`)
+      isFine = during.p99 <= limitOf(quiet)
+    }
+    t.diagnostic(`p99 ${seen.join('; ')}`)
+    assert.ok(isFine, `p99 of the good clients: ${seen.join('; ')}`)
+  })
+}
+
+test('L1, R7: the heaviest attacks, three times each, leave no more behind the third time than the second', async (t) => {
+  for (const attack of attackList.filter(({ name }) => heaviest.includes(name))) {
+    const rss: number[] = []
+    for (let at = 0; at < repeats; at++) {
+      const outcome = await bench.attack(attacker, { ...attack, isAnswered: isAnswered(attack) }, timing)
+      checkKept(attack, outcome)
+      rss.push((outcome as Required<Outcome>).memoryAfter.rss)
+    }
+    const [, second, third] = rss as [number, number, number]
+    t.diagnostic(`${attack.name}: RSS ${rss.map(mib).join(', ')} MiB`)
+    assert.ok(third - second <= rssSlackBytes, `RSS after ${attack.name}: ${rss.map(mib).join(', ')} MiB`)
+  }
+})
+
+test('L1: after all attacks the server holds what it held before the first', async (t) => {
+  const { bytes, rss } = await bench.memory()
+  t.diagnostic(`${mib(atFirst.bytes)} → ${mib(bytes)} MiB, RSS ${mib(atFirst.rss)} → ${mib(rss)} MiB`)
+  assert.ok(bytes - atFirst.bytes <= allLeftoverBytes, `${mib(bytes - atFirst.bytes)} MiB more than before`)
+})

@@ -1,0 +1,89 @@
+/** A process of its own that is asked questions; every answer has a deadline, and its end is told in words. */
+import { type ChildProcess, fork } from 'node:child_process'
+import { once } from 'node:events'
+import { fileURLToPath } from 'node:url'
+
+interface Reply {
+  /** That of the question; 0 when it has started. */
+  readonly id: number
+  readonly answer?: unknown
+  readonly error?: string
+}
+
+interface Waiting {
+  readonly resolve: (answer: unknown) => void
+  readonly reject: (error: Error) => void
+}
+
+/** A process may take so long to start on a busy machine. */
+const startMs = 30_000
+
+export class Child {
+  /** Why it is gone; undefined while it lives. */
+  ended: string | undefined
+  readonly #process: ChildProcess
+  readonly #waiting = new Map<number, Waiting>()
+  #nextId = 1
+  #errors = ''
+
+  private constructor(child: ChildProcess) {
+    this.#process = child
+    child.on('message', (reply: Reply) => this.#settle(reply))
+    child.stderr?.setEncoding('utf8').on('data', (text: string) => {
+      this.#errors = (this.#errors + text).slice(-2_000)
+    })
+    child.on('exit', (code, signal) => this.#end(`process ended (${signal ?? `exit ${code}`}) ${this.#errors}`.trim()))
+  }
+
+  static async start(file: string, execArgv: readonly string[] = []): Promise<Child> {
+    const path = fileURLToPath(new URL(file, import.meta.url))
+    const child = new Child(fork(path, { execArgv: [...execArgv], stdio: ['ignore', 'ignore', 'pipe', 'ipc'] }))
+    await child.#expect(0, startMs, 'the start')
+    return child
+  }
+
+  get pid(): number {
+    return this.#process.pid as number
+  }
+
+  ask<T>(ask: string, given: object = {}, timeoutMs = 10_000): Promise<T> {
+    const id = this.#nextId++
+    const answered = this.#expect<T>(id, timeoutMs, `an answer to "${ask}"`)
+    if (this.#process.connected) this.#process.send({ id, ask, given })
+    return answered
+  }
+
+  /** Ends it, by its pid. */
+  async kill(): Promise<void> {
+    if (this.#process.exitCode !== null || this.#process.signalCode !== null) return
+    const exited = once(this.#process, 'exit')
+    this.#process.kill('SIGKILL')
+    await exited
+  }
+
+  async #expect<T>(id: number, timeoutMs: number, what: string): Promise<T> {
+    if (this.ended !== undefined) throw new Error(this.ended)
+    let timer: NodeJS.Timeout | undefined
+    const late = new Promise<never>((_resolve, reject) => {
+      timer = setTimeout(() => reject(new Error(`${what} did not come within ${timeoutMs} ms`)), timeoutMs)
+    })
+    const answered = new Promise<unknown>((resolve, reject) => this.#waiting.set(id, { resolve, reject }))
+    try {
+      return (await Promise.race([answered, late])) as T
+    } finally {
+      clearTimeout(timer)
+      this.#waiting.delete(id)
+    }
+  }
+
+  #settle({ id, answer, error }: Reply): void {
+    const waiting = this.#waiting.get(id)
+    if (error === undefined) waiting?.resolve(answer)
+    else waiting?.reject(new Error(error))
+  }
+
+  #end(why: string): void {
+    this.ended = why
+    for (const { reject } of this.#waiting.values()) reject(new Error(why))
+  }
+}

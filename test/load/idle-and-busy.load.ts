@@ -1,0 +1,97 @@
+/**
+ * Many idle connections beside some that talk all the time, as real users would be: authenticated, with a contract,
+ * heartbeat and every limit at its default. Only the limits on what one address may have are raised, because all
+ * clients here come from one.
+ */
+import assert from 'node:assert/strict'
+import { type TestContext, test } from 'node:test'
+import type { Crowd, Traffic } from './idle-clients.ts'
+import type { Left, Load, Size } from './idle-server.ts'
+import type { Counts } from './leak-probe.ts'
+import { Program } from './leak-program.ts'
+
+const isFull = process.env.LOAD === 'full'
+const idle = isFull ? 10_000 : 1_000
+const busy = isFull ? 2_000 : 200
+const perSecond = 5
+/** The long form lasts longer than the silence of 30 s after which an idle client is pinged. */
+const talkMs = isFull ? 70_000 : 5_000
+/** What the short form may repeat when the machine was busy with something else. */
+const tries = isFull ? 1 : 2
+const maxDelayMs = 50
+const maxRoundTripMs = 100
+/** What one connection may cost the server, with its socket, its user and its token's claims. */
+const maxHeapPerConnection = 12_000
+
+interface Measured {
+  readonly traffic: Traffic
+  readonly load: Load
+}
+
+test(`R2, P5: ${idle} idle connections beside ${busy} that send ${perSecond} messages a second`, {
+  timeout: 280_000
+}, async (t) => {
+  const server = Program.start(t, 'idle-server.ts', ['--expose-gc'])
+  const clients = Program.start(t, 'idle-clients.ts')
+  const port = await server.ask<number>('start')
+  const atRest = await server.ask<Counts>('atRest')
+  await clients.ask('openAll', { port, count: 50 })
+  const before = await server.ask<Size>('size')
+  await clients.ask('openAll', { port, count: idle + busy - 50 }, 120_000)
+  assert.equal(await server.ask('connections'), idle + busy)
+  const open = await server.ask<Size>('size')
+  tellSize(t, before, open)
+
+  const { traffic, load } = await measure(t, server, clients)
+  const after = await server.ask<Size>('size')
+  t.diagnostic(`after the traffic: RSS ${megabytes(after.rssBytes)} MB, heap ${megabytes(after.heapBytes)} MB`)
+  const crowd = await clients.ask<Crowd>('crowd')
+  assert.deepEqual({ open: crowd.open, lost: crowd.lost }, { open: idle + busy, lost: 0 })
+  t.diagnostic(`${crowd.pings} pings answered`)
+  if (isFull) assert.ok(crowd.pings >= idle, 'every idle client was pinged')
+  assert.ok(load.delayMs.p99 < maxDelayMs, `event loop delay p99 ${load.delayMs.p99} ms`)
+  assert.ok(traffic.roundTripMs.p99 < maxRoundTripMs, `round trip p99 ${traffic.roundTripMs.p99} ms`)
+
+  await clients.ask('leave')
+  const { sockets, stats, resources } = await server.ask<Left>('left')
+  assert.equal(sockets, 0)
+  for (const [name, size] of Object.entries(stats)) assert.equal(size, 0, name)
+  assert.deepEqual(resources, atRest)
+  const end = await server.ask<Size>('size')
+  t.diagnostic(`everybody gone: RSS ${megabytes(end.rssBytes)} MB, heap ${megabytes(end.heapBytes)} MB`)
+  assert.ok(end.heapBytes - before.heapBytes < 0.1 * (open.heapBytes - before.heapBytes) + 1_000_000)
+  await server.ask('close')
+  assert.equal(await server.hangUp(5_000), 0)
+  assert.equal(await clients.hangUp(5_000), 0)
+})
+
+/** Nothing may be lost at any try; only the latencies may be those of another one. */
+async function measure(t: TestContext, server: Program, clients: Program): Promise<Measured> {
+  for (let left = tries; ; left--) {
+    await server.ask('reset')
+    const traffic = await clients.ask<Traffic>('talk', { busy, perSecond, ms: talkMs }, talkMs + 60_000)
+    const load = await server.ask<Load>('load')
+    const { sent, replied, unexpected, roundTripMs } = traffic
+    t.diagnostic(
+      `${sent} messages: round trip p50 ${roundTripMs.p50} p99 ${roundTripMs.p99} max ${roundTripMs.max} ms; ` +
+        `loop delay (10 ms of its own in it) p50 ${load.delayMs.p50} p99 ${load.delayMs.p99} max ${load.delayMs.max} ms; ` +
+        `CPU ${load.cpuPercent} % of a core`
+    )
+    assert.deepEqual({ replied, unexpected }, { replied: sent, unexpected: [] })
+    assert.equal(sent, (busy * perSecond * talkMs) / 1000)
+    const isQuick = load.delayMs.p99 < maxDelayMs && roundTripMs.p99 < maxRoundTripMs
+    if (isQuick || left === 1) return { traffic, load }
+  }
+}
+
+function tellSize(t: TestContext, before: Size, open: Size): void {
+  const count = idle + busy - 50
+  const heap = Math.round((open.heapBytes - before.heapBytes) / count)
+  const rss = Math.round((open.rssBytes - before.rssBytes) / count)
+  t.diagnostic(`${idle + busy} connections: RSS ${rss}, heap and external ${heap} bytes each`)
+  assert.ok(heap < maxHeapPerConnection, `${heap} bytes of heap for each connection`)
+}
+
+function megabytes(bytes: number): number {
+  return Math.round(bytes / 1e6)
+}

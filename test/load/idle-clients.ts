@@ -1,0 +1,156 @@
+/** Clients of the load test, in one process: idle ones that answer pings, and busy ones that ask and count the replies. */
+import { connect, type Socket } from 'node:net'
+import { createHistogram } from 'node:perf_hooks'
+import { origin, secret } from '../support/app.ts'
+import { frame, opcodes, parseFrame } from '../support/frames.ts'
+import { handshakeRequest } from '../support/http-message.ts'
+import { claims, signJwt } from '../support/tokens.ts'
+import { until } from '../support/wait.ts'
+import { answerParent } from './leak-program.ts'
+
+/** Handshakes at a time. */
+const lanes = 100
+/** Between two looks at who is due: questions leave evenly, not all at once. */
+const stepMs = 5
+/** After the last question a reply may still be on its way. */
+const patienceMs = 10_000
+
+interface Client {
+  readonly socket: Socket
+  unparsed: Buffer
+  /** When each question was sent that has no reply yet. */
+  readonly asked: Map<number, number>
+  refs: number
+}
+
+export interface Traffic {
+  readonly sent: number
+  readonly replied: number
+  /** Replies nobody waits for, errors, closes. */
+  readonly unexpected: readonly string[]
+  readonly roundTripMs: { readonly p50: number; readonly p99: number; readonly max: number }
+}
+
+export interface Crowd {
+  readonly open: number
+  readonly lost: number
+  readonly pings: number
+}
+
+const clients: Client[] = []
+let lost = 0
+let pings = 0
+let isLeaving = false
+let unexpected: string[] = []
+let replied = 0
+/** In µs. */
+let roundTrips = createHistogram()
+const mask = Buffer.alloc(4)
+
+function onFrame(client: Client, opcode: number, payload: Buffer): void {
+  if (opcode === opcodes.ping) {
+    pings++
+    client.socket.write(frame({ opcode: opcodes.pong, payload, mask }))
+    return
+  }
+  const { type, ref } = opcode === opcodes.text ? JSON.parse(payload.toString()) : { type: `opcode ${opcode}`, ref: 0 }
+  const sentAt = client.asked.get(ref)
+  if (type !== 'reply' || sentAt === undefined) {
+    if (!isLeaving) unexpected.push(`${type} ${ref}`)
+    return
+  }
+  client.asked.delete(ref)
+  replied++
+  roundTrips.record(Math.max(1, Math.round((performance.now() - sentAt) * 1000)))
+}
+
+function onData(client: Client, chunk: Buffer): void {
+  let bytes = client.unparsed.length === 0 ? chunk : Buffer.concat([client.unparsed, chunk])
+  for (let parsed = parseFrame(bytes); parsed !== undefined; parsed = parseFrame(bytes)) {
+    onFrame(client, parsed.frame.opcode, parsed.frame.payload)
+    bytes = bytes.subarray(parsed.size)
+  }
+  client.unparsed = bytes
+}
+
+function open(port: number, sub: string): Promise<void> {
+  const token = signJwt(claims({ sub }), secret)
+  return new Promise((resolve, reject) => {
+    const socket = connect(port, '127.0.0.1').setNoDelay()
+    const client: Client = { socket, unparsed: Buffer.alloc(0), asked: new Map(), refs: 0 }
+    socket.on('error', reject)
+    socket.once('close', () => {
+      if (!isLeaving) lost++
+    })
+    socket.once('data', (head: Buffer) => {
+      const answer = head.toString('latin1')
+      const end = answer.indexOf('\r\n\r\n') + 4
+      if (!answer.startsWith('HTTP/1.1 101') || end < 4) return reject(new Error(answer.slice(0, 200)))
+      clients.push(client)
+      socket.on('data', (chunk: Buffer) => onData(client, chunk))
+      if (head.length > end) onData(client, head.subarray(end))
+      resolve()
+    })
+    socket.write(handshakeRequest({ path: '/ws', headers: { Origin: origin, Authorization: `Bearer ${token}` } }))
+  })
+}
+
+/** One connection for each of so many users. */
+async function openAll({ port, count }: { port: number; count: number }): Promise<void> {
+  let next = clients.length
+  const end = next + count
+  const lane = async (): Promise<void> => {
+    while (next < end) await open(port, `user-${next++}`)
+  }
+  await Promise.all(Array.from({ length: lanes }, lane))
+}
+
+/** The first so many clients ask so often, spread evenly. */
+async function talk({ busy, perSecond, ms }: { busy: number; perSecond: number; ms: number }): Promise<Traffic> {
+  roundTrips = createHistogram()
+  unexpected = []
+  replied = 0
+  const startedAt = performance.now()
+  const total = Math.floor((busy * perSecond * ms) / 1000)
+  const sent = await new Promise<number>((resolve) => {
+    let count = 0
+    const timer = setInterval(() => {
+      const due = Math.min(total, Math.floor(((performance.now() - startedAt) * busy * perSecond) / 1000))
+      while (count < due) ask(clients[count++ % busy] as Client)
+      if (count < total) return
+      clearInterval(timer)
+      resolve(count)
+    }, stepMs)
+  })
+  await until(() => replied + unexpected.length >= sent, { timeoutMs: patienceMs }).catch(() => {})
+  const ms3 = (percentile: number): number => Math.round(percentile / 10) / 100
+  const roundTripMs = {
+    p50: ms3(roundTrips.percentile(50)),
+    p99: ms3(roundTrips.percentile(99)),
+    max: ms3(roundTrips.max)
+  }
+  return { sent, replied, unexpected: unexpected.slice(0, 10), roundTripMs }
+}
+
+function ask(client: Client): void {
+  const ref = ++client.refs
+  client.asked.set(ref, performance.now())
+  client.socket.write(frame({ payload: `{"type":"ask","count":3,"ref":${ref}}`, mask }))
+}
+
+function crowd(): Crowd {
+  return { open: clients.filter(({ socket }) => !socket.destroyed).length, lost, pings }
+}
+
+/** Half of them properly, half by a reset. */
+async function leave(): Promise<void> {
+  isLeaving = true
+  const gone = clients.map(({ socket }) => new Promise((resolve) => socket.once('close', resolve)))
+  for (const [at, { socket }] of clients.entries()) {
+    if (at % 2 === 0) socket.resetAndDestroy()
+    else socket.end(frame({ opcode: opcodes.close, payload: Buffer.from([0x03, 0xe8]), mask }))
+  }
+  await Promise.all(gone)
+}
+
+answerParent({ openAll, talk, crowd, leave })

@@ -1,0 +1,93 @@
+/** The server of the load test: every option at its default, but for those by which all clients share one address. */
+import type { AddressInfo } from 'node:net'
+import { monitorEventLoopDelay } from 'node:perf_hooks'
+import { setTimeout as after } from 'node:timers/promises'
+import type { FastifyInstance } from 'fastify'
+import { buildApp, echo } from '../support/app.ts'
+import { until } from '../support/wait.ts'
+import { type Counts, collectGarbage, heapBytes, resources, socketsOf } from './leak-probe.ts'
+import { answerParent } from './leak-program.ts'
+
+/** Above what the test opens from its one address. */
+const many = 1_000_000
+/** The histogram counts this interval into each of its delays. */
+const resolutionMs = 10
+
+/** Of the time since `reset`. */
+export interface Load {
+  readonly delayMs: { readonly p50: number; readonly p99: number; readonly max: number }
+  /** Of one core. */
+  readonly cpuPercent: number
+}
+
+export interface Size {
+  readonly rssBytes: number
+  readonly heapBytes: number
+}
+
+export interface Left {
+  readonly sockets: number
+  readonly stats: Counts
+  readonly resources: Counts
+}
+
+let app: FastifyInstance
+let atRest: Counts = {}
+const delays = monitorEventLoopDelay({ resolution: resolutionMs })
+let since = { cpu: process.cpuUsage(), at: performance.now() }
+
+async function start(): Promise<number> {
+  app = await buildApp({
+    guard: { limits: { attempts: { max: many }, connections: { total: many, perIp: many } } }
+  })
+  app.wsRoute('/ws', {
+    contract: echo,
+    handlers: { say() {}, ask: ({ count }) => ({ items: Array.from({ length: count }, (_, at) => `item ${at}`) }) }
+  })
+  await app.listen({ port: 0, host: '127.0.0.1', backlog: 4_096 })
+  atRest = resources()
+  return (app.server.address() as AddressInfo).port
+}
+
+function reset(): void {
+  delays.enable()
+  delays.reset()
+  since = { cpu: process.cpuUsage(), at: performance.now() }
+}
+
+function load(): Load {
+  const { user, system } = process.cpuUsage(since.cpu)
+  const ms = (nanoseconds: number): number => Math.round(nanoseconds / 1e5) / 10
+  return {
+    delayMs: { p50: ms(delays.percentile(50)), p99: ms(delays.percentile(99)), max: ms(delays.max) },
+    cpuPercent: Math.round((user + system) / 10 / (performance.now() - since.at))
+  }
+}
+
+/** Not while a load is measured: a collection takes its time. */
+async function size(): Promise<Size> {
+  await collectGarbage()
+  return { rssBytes: process.memoryUsage.rss(), heapBytes: heapBytes() }
+}
+
+/** What is there once every client has gone. */
+async function left(): Promise<Left> {
+  const isEmpty = async (): Promise<boolean> => (await socketsOf([app.server])) === 0 && app.wsGuard.connections === 0
+  await until(isEmpty, { timeoutMs: 30_000 }).catch(() => {})
+  // Once around the loop: what the last sockets had is let go.
+  await after(1)
+  // Attempts live for their window; there is one entry, of the one address.
+  const { 'store.attempts': _, ...stats } = app.wsGuard.stats()
+  return { sockets: await socketsOf([app.server]), stats, resources: resources() }
+}
+
+answerParent({
+  start,
+  reset,
+  load,
+  size,
+  left,
+  atRest: () => atRest,
+  connections: () => app.wsGuard.connections,
+  close: () => app.close()
+})

@@ -1,0 +1,81 @@
+/** What a process holds: sockets and timers that keep it, listeners, memory after a collection, objects still reachable. */
+import { channel } from 'node:diagnostics_channel'
+import type { EventEmitter } from 'node:events'
+import type { Server } from 'node:net'
+import { setImmediate as nextTurn } from 'node:timers/promises'
+import { eventTable } from '../../lib/connection/event-table.ts'
+import { connectionsOf } from '../support/wait.ts'
+
+/** Collections, each after a few turns of the loop: what a turn lets go may hold more. */
+const collections = 3
+const turnsBetween = 4
+
+export async function collectGarbage(): Promise<void> {
+  for (let count = 0; count < collections; count++) {
+    for (let turn = 0; turn < turnsBetween; turn++) await nextTurn()
+    globalThis.gc?.()
+  }
+}
+
+/** Heap and external memory in use. Ask after `collectGarbage`. */
+export function heapBytes(): number {
+  const { heapUsed, external } = process.memoryUsage()
+  return heapUsed + external
+}
+
+export type Counts = Record<string, number>
+
+/** Whatever keeps this process: sockets, servers, timers, by node's names; not what only measures it. */
+export function resources(): Counts {
+  return tally(process.getActiveResourcesInfo().filter((name) => name !== 'IntervalHistogram'))
+}
+
+export function tally(names: readonly string[]): Counts {
+  const counts: Counts = {}
+  for (const name of [...names].sort()) counts[name] = (counts[name] ?? 0) + 1
+  return counts
+}
+
+/** Listeners by emitter and event, and subscribers of the diagnostics channels that sockets and events go through. */
+export function listeners(emitters: Readonly<Record<string, EventEmitter>>): Counts {
+  const counts: Counts = {}
+  for (const [name, emitter] of Object.entries(emitters)) {
+    for (const event of emitter.eventNames()) counts[`${name} ${String(event)}`] = emitter.listenerCount(event)
+  }
+  for (const name of channelNames) counts[name] = subscribersOf(name)
+  return counts
+}
+
+const channelNames = [
+  ...Object.keys(eventTable).map((name) => `fastify-ws-guard:${name}`),
+  ...['http.server.request.start', 'http.server.response.finish', 'net.server.socket', 'net.client.socket']
+]
+
+/** Private in node: a channel that was never subscribed to has none. */
+function subscribersOf(name: string): number {
+  return (channel(name) as { _subscribers?: readonly unknown[] })._subscribers?.length ?? 0
+}
+
+/** Objects that should go: kept weakly, by what they are. */
+export class Watched {
+  #refs: { readonly what: string; readonly ref: WeakRef<object> }[] = []
+  /** How many were ever added, by what they are. */
+  readonly added: Counts = {}
+
+  add(what: string, object: object | undefined): void {
+    if (object === undefined) return
+    this.#refs.push({ what, ref: new WeakRef(object) })
+    this.added[what] = (this.added[what] ?? 0) + 1
+  }
+
+  /** Those that are still reachable. Ask after `collectGarbage`, in a turn of its own. */
+  alive(): Counts {
+    this.#refs = this.#refs.filter(({ ref }) => ref.deref() !== undefined)
+    return tally(this.#refs.map(({ what }) => what))
+  }
+}
+
+export async function socketsOf(servers: readonly Server[]): Promise<number> {
+  const counts = await Promise.all(servers.filter(({ listening }) => listening).map(connectionsOf))
+  return counts.reduce((sum, count) => sum + count, 0)
+}
