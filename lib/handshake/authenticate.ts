@@ -1,4 +1,5 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify'
+import { isPromise } from '../connection/connection.ts'
 import type { VerifyOutcome } from '../connection/session.ts'
 import { errorCodeOf, OptionError, readText } from '../errors.ts'
 import type { Identity } from '../limits/store.ts'
@@ -55,8 +56,12 @@ export function createAuthenticator(auth: AuthSettings, app: FastifyInstance, cl
       return { user, claims: user }
     }
   }
-  const identify = (user: unknown, claims: unknown): Identity | undefined =>
-    checkIdentity(auth.identity === undefined ? identityOf(claims) : auth.identity(user), clock())
+  const identify = (user: unknown, claims: unknown): Identity | undefined => {
+    const identity = auth.identity === undefined ? identityOf(claims) : auth.identity(user)
+    // No promise is an identity; but one that fails, and that nobody catches, would end the process.
+    if (isPromise(identity)) Promise.resolve(identity).catch(() => {})
+    return checkIdentity(identity, clock())
+  }
   return {
     prepare: () => {
       verify ??= jwtVerify(auth, app, clock)

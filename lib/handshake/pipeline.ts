@@ -6,7 +6,7 @@ import { coverPlainRequest } from './access-log.ts'
 import { checkPeer, checkRequest, checkRights, makeData, Unavailable } from './checks.ts'
 import type { Gate } from './gate.ts'
 import type { Refusal } from './refusal.ts'
-import { refuse } from './refuse.ts'
+import { refuse, refuseInErrorHooks } from './refuse.ts'
 import { isSecure } from './transport.ts'
 import { isPlainRoute, settingsOf, type Upgrade, upgradeOf } from './upgrade.ts'
 import { upgradeHeadersFor } from './upgrade-headers.ts'
@@ -36,6 +36,11 @@ export function addHandshakeHooks(app: FastifyInstance, gate: Gate): void {
     upgrade.headers = upgradeHeadersFor((settings ?? gate).upgradeHeaders, isSecure(request))
     reply.headers(upgrade.headers).header('connection', 'close')
     halt({ gate, request, reply, upgrade, done }, checkRequest(gate, request, settings))
+  })
+  // The first of the `onError` hooks, of which one of the app's may never end.
+  app.addHook('onError', (request, reply, _error, done) => {
+    if (upgradeOf(request.raw)?.settings !== undefined) refuseInErrorHooks(gate, request, reply)
+    done()
   })
   app.addHook('preValidation', (request, reply, done) => {
     const upgrade = upgradeOf(request.raw)

@@ -98,14 +98,33 @@ function closeCodeOf(status: number): CloseCodeName {
   return known?.close ?? (status < 500 ? 'policy_violation' : 'internal_error')
 }
 
+/** Replies whose `onError` hooks are running: our error handler comes after them. */
+const inErrorHooks = new WeakSet<FastifyReply>()
+
+/**
+ * Fastify's timeout cannot answer while `onError` hooks run: `reply.send` throws there, in a timer, where it would end
+ * the process. It says so by the request's signal first, and leaves alone who has answered by then.
+ */
+export function refuseInErrorHooks(gate: Gate, request: FastifyRequest, reply: FastifyReply): void {
+  inErrorHooks.add(reply)
+  const answerInstead = (): void => {
+    // The signal also says that the client has left.
+    if (!inErrorHooks.has(reply) || upgradeOf(request.raw)?.socket.destroyed) return
+    refusedBefore.add(reply)
+    refuse(gate, request, reply, { reason: 'handshake_timeout' })
+  }
+  request.signal.addEventListener('abort', answerInstead, { once: true })
+}
+
 /**
  * The error handler of our routes: whatever a hook or the validation throws becomes the one body of its status; the
  * error itself is only logged (threat H13).
  */
 export function makeErrorHandler(gate: Gate) {
   return (error: FastifyError, request: FastifyRequest, reply: FastifyReply): void => {
-    if (upgradeOf(request.raw)?.socket.destroyed) {
-      // The client has left, and `request.signal` has made a hook fail: nobody is there to be refused.
+    inErrorHooks.delete(reply)
+    if (upgradeOf(request.raw)?.socket.destroyed || reply.sent) {
+      // The client has left, and `request.signal` has made a hook fail, or was answered: nobody is there to be refused.
       tryLog(request.log, 'debug', { err: error }, 'a hook of a websocket route failed after its client had left')
       reply.hijack()
       return

@@ -86,7 +86,12 @@ export class UpgradeGuard {
       response.setHeader('connection', 'close')
     }
     socket.on('newListener', announce)
-    this.#state.next(request, socket, head)
+    try {
+      this.#state.next(request, socket, head)
+    } catch {
+      // @fastify/websocket logs what the app's own routing throws; what the logger fails at would end the process.
+      socket.destroy()
+    }
     socket.off('newListener', announce)
   }
 

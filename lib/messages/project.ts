@@ -65,7 +65,8 @@ function projectObject(schema: TSchema, reserved: readonly string[]): Project {
     const result: Record<string, unknown> = {}
     for (const [name, project] of properties) {
       const property = value[name]
-      if (property !== undefined) result[name] = project(property)
+      const projected = property === undefined ? undefined : project(property)
+      if (projected !== undefined) result[name] = projected
     }
     if (addition) copyEntries(value, result, addition, known)
     return result

@@ -7,7 +7,7 @@ import { compileOrigins, type OriginPolicy } from '../handshake/origin.ts'
 import type { HandshakeSettings } from '../handshake/settings.ts'
 import { issueTicket, maxTicketTtlMs, takesTickets } from '../handshake/tickets.ts'
 import type { UpgradeGuard } from '../handshake/upgrade-guard.ts'
-import type { MaybePromise, Revocation, RevocationKind } from '../limits/store.ts'
+import type { MaybePromise, Revocation, RevocationKind, Store } from '../limits/store.ts'
 import type { RouteContext } from './register-route.ts'
 
 /** A revocation is kept as long as the longest-lived credential it refuses: 30 days unless said otherwise. */
@@ -89,7 +89,8 @@ export function createWsGuard(context: RouteContext, guard: UpgradeGuard): WsGua
     },
     publish: (contract, topic, type, message) => {
       const outgoing = context.contracts.get(contract)?.outgoing.get(type)
-      if (outgoing === undefined) throw new OptionError(`publish: no route has a contract with the message "${type}"`)
+      if (outgoing === undefined)
+        throw new OptionError(`publish: no route has a contract with the message "${String(type)}"`)
       return topics.deliver(contract.name, topic, outgoing.encode(message))
     },
     disconnect: async (query, { reason } = {}) => {
@@ -137,7 +138,7 @@ export function createWsGuard(context: RouteContext, guard: UpgradeGuard): WsGua
     routes: () => context.routes.map(postureOf),
     stats: () => ({
       ...registry.sizes(),
-      ...prefixed('store.', store.sizes()),
+      ...sizesOf(store),
       topics: topics.size,
       slots: admission.total,
       unauthenticated: admission.unauthenticated,
@@ -167,7 +168,7 @@ const criteria: readonly string[] = ['sub', 'sid', 'jti', 'ip', 'id', 'route'] s
 
 /** A criterion that is misspelt or undefined must not widen a kick to everybody else. */
 function checkQuery(query: ConnectionQuery): void {
-  const given = Object.entries(query)
+  const given = Object.entries(query ?? {})
   if (given.length === 0 || given.some(([name, value]) => !criteria.includes(name) || typeof value !== 'string')) {
     throw new OptionError(`name at least one of ${criteria.join(', ')}, each a string and none undefined`)
   }
@@ -188,12 +189,15 @@ function checkDuration(name: string, ms: unknown): void {
 }
 
 /** A store's tables are named by whoever wrote it. */
-function prefixed(prefix: string, sizes: Readonly<Record<string, number>>): Readonly<Record<string, number>> {
-  return Object.fromEntries(Object.entries(sizes).map(([name, size]) => [prefix + name, size]))
+function sizesOf(store: Store): Readonly<Record<string, number>> {
+  const sizes = store.sizes()
+  // Not what the interface says; but a promise that rejects and that nobody catches would end the process.
+  Promise.resolve(sizes).catch(() => {})
+  return Object.fromEntries(Object.entries(sizes).map(([name, size]) => [`store.${name}`, size]))
 }
 
 function criterionOf(query: { sub?: string; sid?: string; jti?: string }): { kind: RevocationKind; value: string } {
-  const [[kind, value] = [], ...others] = Object.entries(query)
+  const [[kind, value] = [], ...others] = Object.entries(query ?? {})
   if (typeof value !== 'string' || others.length > 0 || !['sub', 'sid', 'jti'].includes(String(kind))) {
     throw new OptionError('revoke: name exactly one of sub, sid, jti, as a string')
   }

@@ -104,7 +104,7 @@ export const limitMutants: readonly Mutant[] = [
     name: 'R6: pings and pongs cost nothing',
     file: 'connection/inbound.ts',
     find: 'if (!connection.controlFrames.take(1, now)) endFlood(connection)',
-    replace: '',
+    replace: 'if (!connection.controlFrames.take(0, now)) endFlood(connection)',
     killedBy: ['connection/rate.test.ts'],
     fuzzedBy: 'frames'
   },

@@ -149,9 +149,10 @@ export class RawClient {
     await this.#wait('the end of the connection', options, () => this.serverEnded || this.#gone || undefined)
   }
 
-  /** Sends a TCP RST. */
+  /** Sends a TCP RST; not behind a FIN, which libuv refuses, and then node never says 'close'. */
   reset(): void {
-    this.socket.resetAndDestroy()
+    if (this.socket.writableEnded) this.socket.destroy()
+    else this.socket.resetAndDestroy()
   }
 
   /** Sends a FIN and goes on reading. */
