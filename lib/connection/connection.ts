@@ -10,7 +10,7 @@ import { EncodeError } from '../messages/encode.ts'
 import { discardUnread } from './discard.ts'
 import type { ConnectionEventName, EventPayload, OwnFields } from './event-table.ts'
 import type { GuardedSocket } from './guarded-socket.ts'
-import { releaseBuffered, write } from './outbound.ts'
+import { hasRoom, put, releaseBuffered } from './outbound.ts'
 import type { Admitted, Frame, Job, Spell } from './parts.ts'
 import type { Runtime } from './runtime.ts'
 import type { CloseInfo, ConnectionSettings, ConnectionState, WsConnection } from './types.ts'
@@ -166,7 +166,9 @@ export class Connection implements WsConnection {
     if (this.state !== 'open') return false
     const outgoing = this.settings.contract?.outgoing.get(type)
     if (outgoing === undefined) throw new EncodeError(`message "${String(type)}"`, '/type', 'is none of serverToClient')
-    return write(this, outgoing.encode(message))
+    if (!hasRoom(this)) return false
+    put(this, outgoing.encode(message))
+    return true
   }
 
   subscribe(topic: string): Promise<boolean> {

@@ -4,7 +4,7 @@ import type { Duplex } from 'node:stream'
  * What is in flight while a close frame is on its way is less than this. Reading a flood for longer would take the time
  * of the others: some 200 MB a second (threat R7).
  */
-export const maxDiscardedBytes = 1_048_576
+export const maxDiscardedBytes = 262_144
 
 /**
  * Reads what the peer still sends without looking at it, so that our close frame is not lost to a TCP reset; after

@@ -5,7 +5,7 @@ import { decode } from '../messages/decode.ts'
 import { encodeErrorMessage, encodeReply } from '../messages/encode.ts'
 import { chargeCost } from './budget.ts'
 import { type Connection, isPromise, pausedBy } from './connection.ts'
-import { write } from './outbound.ts'
+import { hasRoom, put, write } from './outbound.ts'
 import type { Frame, Job } from './parts.ts'
 
 /** True from the millisecond on in which the credential expires (RFC 7519 section 4.1.4: on or after). */
@@ -196,7 +196,7 @@ function settle(connection: Connection, job: Job, value: unknown): void {
 function reply(connection: Connection, job: Job, ref: string | number, value: unknown): void {
   const { encodeReply: encode } = job.declared
   try {
-    write(connection, encodeReply(ref, encode === undefined ? 'null' : encode(value)))
+    if (hasRoom(connection)) put(connection, encodeReply(ref, encode === undefined ? 'null' : encode(value)))
   } catch (error) {
     fail(connection, job, error)
   }

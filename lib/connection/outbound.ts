@@ -14,6 +14,17 @@ export const judgeAfterMs = 10
  * @returns false when it was dropped
  */
 export function write(connection: Connection, text: string | Buffer): boolean {
+  if (!hasRoom(connection)) return false
+  put(connection, text)
+  return true
+}
+
+/**
+ * Asked before something is encoded: what would be dropped is not worth it, and a peer that does not read could ask for
+ * a lot of it. Nothing else may be written until `put`.
+ * @returns false when it is dropped
+ */
+export function hasRoom(connection: Connection): boolean {
   const { socket, settings } = connection
   connection.runtime.topics.catchUp(connection)
   if (connection.state !== 'open' || socket.readyState !== socket.OPEN) return false
@@ -24,11 +35,15 @@ export function write(connection: Connection, text: string | Buffer): boolean {
     connection.report('ws.slow_consumer', { reason: 'dropped', bufferedBytes: buffered })
     return false
   }
-  socket.send(text, textFrame)
+  return true
+}
+
+/** Writes where there is room. */
+export function put(connection: Connection, text: string | Buffer): void {
+  connection.socket.send(text, textFrame)
   connection.sent++
   connection.writtenInTurn += text.length
   countBuffered(connection)
-  return true
 }
 
 const textFrame = { binary: false }

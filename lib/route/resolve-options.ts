@@ -48,7 +48,7 @@ export function resolveOptions(
   for (const entry of optionTable) {
     const value = readPath(options, entry.path)
     if (value !== undefined) check(entry, value, where)
-    values.set(entry.path, value ?? fallback?.get(entry.path) ?? entry.default)
+    values.set(entry.path, value === undefined ? (fallback?.get(entry.path) ?? entry.default) : value)
   }
   for (const name of switches) values.set(name, own(options, name) ?? fallback?.get(name))
   return new OptionValues(values)

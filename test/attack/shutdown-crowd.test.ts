@@ -98,11 +98,15 @@ const kinds: Readonly<Record<string, Enter>> = {
 /** How many of them hang in something of the developer's before the shutdown. */
 const hangingBefore = perKind * (3 + stuckHooks.length)
 
+/** A server of Node 26 and newer that closes also ends those who have sent nothing yet: they have begun. */
+const begun = 'GET /raw'.length
+const lateRequest = (target: Target): Buffer => handshakeRequest({ path: '/raw', headers: target.headers() })
+
 /** Clients that have connected and ask for an upgrade, one after the other, while the app closes. @returns their answers */
 async function comeLate(target: Target, clients: readonly RawClient[]): Promise<string[]> {
   const answers: string[] = []
   for (const client of clients) {
-    if (client.socket.writable) await client.write(handshakeRequest({ path: '/raw', headers: target.headers() }))
+    if (client.socket.writable) await client.write(lateRequest(target).subarray(begun))
     await sleep(lateEveryMs)
   }
   for (const client of clients) {
@@ -141,6 +145,7 @@ async function shutDown(t: TestContext, isTls: boolean): Promise<number> {
   await stranger.write(Buffer.from([0x16, 0x03, 0x01, 0x02]))
   const late: RawClient[] = []
   while (late.length < lateCount) late.push(await target.dial())
+  for (const client of late) await client.write(lateRequest(target).subarray(0, begun))
   await until(() => hanging.count === hangingBefore, { timeoutMs: patienceMs, what: 'everything that hangs' })
   const isFull = (): boolean => target.logs.filter('ws.slow_consumer').length >= perKind
   await until(isFull, { timeoutMs: patienceMs, what: 'a backlog for those who do not read' })

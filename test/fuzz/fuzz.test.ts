@@ -8,7 +8,8 @@ import { numberOf, shareOf } from './campaign.ts'
 import { campaigns } from './campaigns.ts'
 
 const seconds = numberOf('FUZZ_SECONDS', 16)
-const seed = numberOf('FUZZ_SEED', Date.now() % 2 ** 31)
+/** The same cases each time: what nobody has changed must not fail. The long form draws its own. */
+const seed = numberOf('FUZZ_SEED', 1)
 const firstBatch = numberOf('FUZZ_BATCH', 0)
 
 const titles: Readonly<Record<string, string>> = {

@@ -1,4 +1,7 @@
-/** The child's side of child.ts: answers what the parent asks, by name, until the parent is gone. */
+/** The child's side of child.ts: answers what the parent asks, by name, until the parent hangs up. */
+
+/** A process whose parent has gone, and that something keeps, ends after this time. */
+const orphanMs = 15_000
 
 interface Question {
   readonly id: number
@@ -14,6 +17,6 @@ export function answer(answers: Readonly<Record<string, (given: never) => unknow
       (error: Error) => send({ id, error: error.stack })
     )
   })
-  process.on('disconnect', () => process.exit(0))
+  process.on('disconnect', () => setTimeout(() => process.exit(1), orphanMs).unref())
   send({ id: 0 })
 }

@@ -25,6 +25,8 @@ export interface BenchAttack extends AttackPlan {
   readonly bound: string
   /** Bytes that a socket of the attacker's may make the guarded server keep, by the bounds, beside its objects. */
   readonly perSocket: number
+  /** What the handlers themselves take of the event loop for one burst, in ms. Default 0. */
+  readonly workMs?: number
   readonly expects: Expectation
 }
 

@@ -105,7 +105,7 @@ async function attackOnce(attacker: Child, attack: BenchAttack, server: ServerNa
 }
 
 const chosen = attackList.filter(({ name }) => values.only === undefined || values.only.includes(name))
-const attacker = await Child.start('attackers/attacker.ts', ['--import', 'tsx'])
+const attacker = await Child.start('attackers/attacker.ts')
 process.stdout.write(`| ${columns.join(' | ')} |\n|${' --- |'.repeat(columns.length)}\n`)
 for (const attack of chosen) {
   for (const server of serverNames) {

@@ -83,8 +83,8 @@ export class Bench {
 
   static async start(name: ServerName): Promise<Bench> {
     const [server, good] = await Promise.all([
-      Child.start(`servers/${name}.ts`, ['--expose-gc', '--import', 'tsx']),
-      Child.start('good-clients.ts', ['--import', 'tsx'])
+      Child.start(`servers/${name}.ts`, ['--expose-gc']),
+      Child.start('good-clients.ts')
     ])
     const port = await server.ask<number>('port')
     const tokens = Array.from({ length: goodClients }, (_, at) => tokenOf(`good-${at}`))

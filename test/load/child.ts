@@ -1,7 +1,9 @@
 /** A process of its own that is asked questions; every answer has a deadline, and its end is told in words. */
 import { type ChildProcess, fork } from 'node:child_process'
 import { once } from 'node:events'
+import type { TestContext } from 'node:test'
 import { fileURLToPath } from 'node:url'
+import { within } from '../support/wait.ts'
 
 interface Reply {
   /** That of the question; 0 when it has started. */
@@ -17,6 +19,7 @@ interface Waiting {
 
 /** A process may take so long to start on a busy machine. */
 const startMs = 30_000
+const answerMs = 60_000
 
 export class Child {
   /** Why it is gone; undefined while it lives. */
@@ -35,10 +38,19 @@ export class Child {
     child.on('exit', (code, signal) => this.#end(`process ended (${signal ?? `exit ${code}`}) ${this.#errors}`.trim()))
   }
 
-  static async start(file: string, execArgv: readonly string[] = []): Promise<Child> {
+  /** Starts a file of this folder. */
+  static async start(file: string, nodeOptions: readonly string[] = []): Promise<Child> {
     const path = fileURLToPath(new URL(file, import.meta.url))
-    const child = new Child(fork(path, { execArgv: [...execArgv], stdio: ['ignore', 'ignore', 'pipe', 'ipc'] }))
+    const execArgv = ['--import', 'tsx', ...nodeOptions]
+    const child = new Child(fork(path, { execArgv, stdio: ['ignore', 'ignore', 'pipe', 'ipc'] }))
     await child.#expect(0, startMs, 'the start')
+    return child
+  }
+
+  /** It ends with the test, if not before. */
+  static async startFor(t: TestContext, file: string, nodeOptions: readonly string[] = []): Promise<Child> {
+    const child = await Child.start(file, nodeOptions)
+    t.after(() => child.kill())
     return child
   }
 
@@ -46,11 +58,19 @@ export class Child {
     return this.#process.pid as number
   }
 
-  ask<T>(ask: string, given: object = {}, timeoutMs = 10_000): Promise<T> {
+  ask<T>(ask: string, given: object = {}, timeoutMs: number = answerMs): Promise<T> {
     const id = this.#nextId++
     const answered = this.#expect<T>(id, timeoutMs, `an answer to "${ask}"`)
     if (this.#process.connected) this.#process.send({ id, ask, given })
     return answered
+  }
+
+  /** Hangs up: a process that holds nothing more ends by itself. @returns its exit code, or the signal that ended it */
+  async hangUp(timeoutMs: number): Promise<number | string> {
+    const exited = once(this.#process, 'exit')
+    this.#process.disconnect()
+    const [code, signal] = await within(exited, { timeoutMs, what: 'the end of the process' })
+    return code ?? signal
   }
 
   /** Ends it, by its pid. */

@@ -3,11 +3,11 @@ import type { AddressInfo } from 'node:net'
 import { isDeepStrictEqual } from 'node:util'
 import type { FastifyInstance } from 'fastify'
 import { until } from '../support/wait.ts'
+import { answer } from './answer.ts'
 import { hastyApp, mainApp } from './cycles-routes.ts'
 import { expireEntries } from './cycles-store.ts'
 import { takeEvents, watchEvents, watched } from './cycles-watch.ts'
 import { type Counts, collectGarbage, heapBytes, listeners, resources, socketsOf } from './leak-probe.ts'
-import { answerParent } from './leak-program.ts'
 
 /** Sockets end within this time of their clients', and what they held with them. */
 const patienceMs = 10_000
@@ -94,4 +94,4 @@ async function close(): Promise<number> {
   return performance.now() - startedAt
 }
 
-answerParent({ start, settle, measure, close, atRest: () => atRest, added: () => watched.added })
+answer({ start, settle, measure, close, atRest: () => atRest, added: () => watched.added })

@@ -5,10 +5,10 @@
  */
 import assert from 'node:assert/strict'
 import { type TestContext, test } from 'node:test'
+import { Child } from './child.ts'
 import type { Crowd, Traffic } from './idle-clients.ts'
 import type { Left, Load, Size } from './idle-server.ts'
 import type { Counts } from './leak-probe.ts'
-import { Program } from './leak-program.ts'
 
 const isFull = process.env.LOAD === 'full'
 const idle = isFull ? 10_000 : 1_000
@@ -31,8 +31,8 @@ interface Measured {
 test(`R2, P5: ${idle} idle connections beside ${busy} that send ${perSecond} messages a second`, {
   timeout: 280_000
 }, async (t) => {
-  const server = Program.start(t, 'idle-server.ts', ['--expose-gc'])
-  const clients = Program.start(t, 'idle-clients.ts')
+  const server = await Child.startFor(t, 'idle-server.ts', ['--expose-gc'])
+  const clients = await Child.startFor(t, 'idle-clients.ts')
   const port = await server.ask<number>('start')
   const atRest = await server.ask<Counts>('atRest')
   await clients.ask('openAll', { port, count: 50 })
@@ -66,7 +66,7 @@ test(`R2, P5: ${idle} idle connections beside ${busy} that send ${perSecond} mes
 })
 
 /** Nothing may be lost at any try; only the latencies may be those of another one. */
-async function measure(t: TestContext, server: Program, clients: Program): Promise<Measured> {
+async function measure(t: TestContext, server: Child, clients: Child): Promise<Measured> {
   for (let left = tries; ; left--) {
     await server.ask('reset')
     const traffic = await clients.ask<Traffic>('talk', { busy, perSecond, ms: talkMs }, talkMs + 60_000)

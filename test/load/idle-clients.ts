@@ -6,7 +6,7 @@ import { frame, opcodes, parseFrame } from '../support/frames.ts'
 import { handshakeRequest } from '../support/http-message.ts'
 import { claims, signJwt } from '../support/tokens.ts'
 import { until } from '../support/wait.ts'
-import { answerParent } from './leak-program.ts'
+import { answer } from './answer.ts'
 
 /** Handshakes at a time. */
 const lanes = 100
@@ -153,4 +153,4 @@ async function leave(): Promise<void> {
   await Promise.all(gone)
 }
 
-answerParent({ openAll, talk, crowd, leave })
+answer({ openAll, talk, crowd, leave })

@@ -5,8 +5,8 @@ import { setTimeout as after } from 'node:timers/promises'
 import type { FastifyInstance } from 'fastify'
 import { buildApp, echo } from '../support/app.ts'
 import { until } from '../support/wait.ts'
+import { answer } from './answer.ts'
 import { type Counts, collectGarbage, heapBytes, resources, socketsOf } from './leak-probe.ts'
-import { answerParent } from './leak-program.ts'
 
 /** Above what the test opens from its one address. */
 const many = 1_000_000
@@ -81,7 +81,7 @@ async function left(): Promise<Left> {
   return { sockets: await socketsOf([app.server]), stats, resources: resources() }
 }
 
-answerParent({
+answer({
   start,
   reset,
   load,

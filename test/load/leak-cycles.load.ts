@@ -6,12 +6,12 @@ import assert from 'node:assert/strict'
 import { type TestContext, test } from 'node:test'
 import { closeCauses } from '../../lib/close-codes.ts'
 import { refusalReasons } from '../../lib/handshake/refusal.ts'
+import { Child } from './child.ts'
 import { openEverything } from './cycles-open.ts'
 import type { Ports } from './cycles-peer.ts'
 import { Rounds } from './cycles-rounds.ts'
 import type { Held } from './cycles-server.ts'
 import type { Counts } from './leak-probe.ts'
-import { Program } from './leak-program.ts'
 
 const isFull = process.env.LOAD === 'full'
 const cycles = isFull ? 20_000 : 1_500
@@ -34,7 +34,7 @@ interface Judged {
 }
 
 test(`L1: ${cycles} connections that end in every way leave nothing behind`, { timeout: 280_000 }, async (t) => {
-  const program = Program.start(t, 'cycles-server.ts', ['--expose-gc'])
+  const program = await Child.startFor(t, 'cycles-server.ts', ['--expose-gc'])
   const ports = await program.ask<Ports>('start')
   const atRest = await program.ask<Counts>('atRest')
   const harness = new Rounds(ports, () => program.ask('settle'))
@@ -94,7 +94,7 @@ function assertMemory(t: TestContext, judged: readonly Judged[]): void {
 }
 
 /** Every kind of connection is open: `close()` ends them in time, and what is left keeps no process alive. */
-async function assertShutdown(program: Program, rounds: Rounds): Promise<void> {
+async function assertShutdown(program: Child, rounds: Rounds): Promise<void> {
   const destroy = await openEverything(rounds)
   const tookMs = await program.ask<number>('close')
   assert.ok(tookMs < shutdownMs, `close() took ${tookMs} ms`)

@@ -84,21 +84,21 @@ export const limitMutants: readonly Mutant[] = [
     file: 'connection/guarded-socket.ts',
     find: 'maxPayload: own.maxPayloadBytes,',
     replace: 'maxPayload: own.maxPayloadBytes + 1,',
-    killedBy: ['protocol/*.test.ts']
+    killedBy: ['attack/frame-bounds.test.ts']
   },
   {
     name: 'R5: one fragment more',
     file: 'connection/guarded-socket.ts',
     find: 'maxFragments: own.fragments.perMessage,',
     replace: 'maxFragments: own.fragments.perMessage + 1,',
-    killedBy: ['connection/*.test.ts']
+    killedBy: ['attack/frame-bounds.test.ts']
   },
   {
     name: 'R5: chunks are not counted',
     file: 'connection/guarded-socket.ts',
     find: 'maxBufferedChunks: own.fragments.bufferedChunks',
     replace: 'maxBufferedChunks: 0',
-    killedBy: ['connection/*.test.ts']
+    killedBy: ['attack/frame-bounds.test.ts']
   },
   {
     name: 'R6: pings and pongs cost nothing',
@@ -113,7 +113,7 @@ export const limitMutants: readonly Mutant[] = [
     file: 'connection/guarded-socket.ts',
     find: 'this._maxPendingAutoPongs = own.controlFrames.pendingPongs',
     replace: '',
-    killedBy: ['connection/*.test.ts']
+    killedBy: ['protocol/control-frames.test.ts']
   },
   {
     name: 'R8: no answer to a ping ends nothing',
