@@ -74,7 +74,7 @@ async function measure(t: TestContext, server: Child, clients: Child): Promise<M
     const { sent, replied, unexpected, roundTripMs } = traffic
     t.diagnostic(
       `${sent} messages: round trip p50 ${roundTripMs.p50} p99 ${roundTripMs.p99} max ${roundTripMs.max} ms; ` +
-        `loop delay (10 ms of its own in it) p50 ${load.delayMs.p50} p99 ${load.delayMs.p99} max ${load.delayMs.max} ms; ` +
+        `loop delay p50 ${load.delayMs.p50} p99 ${load.delayMs.p99} max ${load.delayMs.max} ms; ` +
         `CPU ${load.cpuPercent} % of a core`
     )
     assert.deepEqual({ replied, unexpected }, { replied: sent, unexpected: [] })

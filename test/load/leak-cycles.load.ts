@@ -19,7 +19,7 @@ const cycles = isFull ? 20_000 : 1_500
 const rounds = isFull ? 8 : 3
 const warmUps = 2
 /** Memory after a round against memory before the first: what node and V8 themselves keep moves by less. */
-const slackBytes = 3_000_000
+const slackBytes = 5_000_000
 /** From the middle round to the last of the long form. A connection that is kept costs 8,000, an entry a hundred. */
 const slackBytesPerCycle = 50
 /** `shutdown.timeoutMs` of the apps, and the second that they may take beyond it; here for a busy machine as well. */
