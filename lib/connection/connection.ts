@@ -166,9 +166,7 @@ export class Connection implements WsConnection {
     if (this.state !== 'open') return false
     const outgoing = this.settings.contract?.outgoing.get(type)
     if (outgoing === undefined) throw new EncodeError(`message "${String(type)}"`, '/type', 'is none of serverToClient')
-    if (!hasRoom(this)) return false
-    put(this, outgoing.encode(message))
-    return true
+    return hasRoom(this) && put(this, outgoing.encode(message))
   }
 
   subscribe(topic: string): Promise<boolean> {

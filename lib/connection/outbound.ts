@@ -14,14 +14,12 @@ export const judgeAfterMs = 10
  * @returns false when it was dropped
  */
 export function write(connection: Connection, text: string | Buffer): boolean {
-  if (!hasRoom(connection)) return false
-  put(connection, text)
-  return true
+  return hasRoom(connection) && put(connection, text)
 }
 
 /**
  * Asked before something is encoded: what would be dropped is not worth it, and a peer that does not read could ask for
- * a lot of it. Nothing else may be written until `put`.
+ * a lot of it.
  * @returns false when it is dropped
  */
 export function hasRoom(connection: Connection): boolean {
@@ -38,12 +36,14 @@ export function hasRoom(connection: Connection): boolean {
   return true
 }
 
-/** Writes where there is room. */
-export function put(connection: Connection, text: string | Buffer): void {
+/** Writes where there is room. @returns false when reading the message has ended the connection */
+export function put(connection: Connection, text: string | Buffer): boolean {
+  if (connection.state !== 'open') return false
   connection.socket.send(text, textFrame)
   connection.sent++
   connection.writtenInTurn += text.length
   countBuffered(connection)
+  return true
 }
 
 const textFrame = { binary: false }

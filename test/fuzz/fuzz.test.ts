@@ -7,7 +7,7 @@ import { test } from 'node:test'
 import { numberOf, shareOf } from './campaign.ts'
 import { campaigns } from './campaigns.ts'
 
-const seconds = numberOf('FUZZ_SECONDS', 16)
+const seconds = numberOf('FUZZ_SECONDS', 8)
 /** The same cases each time: what nobody has changed must not fail. The long form draws its own. */
 const seed = numberOf('FUZZ_SEED', 1)
 const firstBatch = numberOf('FUZZ_BATCH', 0)

@@ -14,9 +14,9 @@ import type { Held } from './cycles-server.ts'
 import type { Counts } from './leak-probe.ts'
 
 const isFull = process.env.LOAD === 'full'
-const cycles = isFull ? 20_000 : 1_500
+const cycles = isFull ? 20_000 : 1_000
 /** Of equal size, after a short one that is only there to warm up. */
-const rounds = isFull ? 8 : 3
+const rounds = isFull ? 8 : 2
 const warmUps = 2
 /** Memory after a round against memory before the first: what node and V8 themselves keep moves by less. */
 const slackBytes = 5_000_000

@@ -22,6 +22,7 @@ const minute = 60_000
 const scripts = {
   // Coverage is a question of the tests, not of the platform, and each V8 counts branches in its own way.
   unit: { command: manifest.scripts['test:unit'].replace(/^c8 /, ''), limitMs: 30 * minute },
+  input: { command: manifest.scripts['test:input'], limitMs: 30 * minute },
   load: { command: manifest.scripts['test:load'], limitMs: 30 * minute },
   package: { command: 'npm run test:package', limitMs: 10 * minute }
 }
