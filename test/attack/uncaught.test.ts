@@ -68,6 +68,33 @@ test('H13, L2: a validator that throws is a 500', async (t) => {
   assert.equal(await statusOf(t, { server: server as never, route: { schema } as never }), 500)
 })
 
+test('H13, L2: a validator whose error cannot be written to is a 500', async (t) => {
+  const schema = { querystring: { type: 'object' } }
+  const validate = (): object => ({ error: Object.freeze(new Error('x')) })
+  const server = { schemaController: { compilersFactory: { buildValidator: () => () => validate } } }
+  assert.equal(await statusOf(t, { server: server as never, route: { schema } as never }), 500)
+})
+
+test('H9, L2: a client that leaves while an onError hook never ends is not answered, and nothing is held', async (t) => {
+  let waiting = 0
+  const target = await Target.start(t, {
+    declare: (app) => {
+      app.addHook('onError', () => {
+        waiting++
+        return never()
+      })
+      app.wsRoute('/late', { preHandler: async () => fail(), handler() {} })
+    }
+  })
+  const client = await target.dial()
+  const answer = client.handshake({ path: '/late', headers: bearer(tokenWith()) }).catch(() => 'left')
+  await until(() => waiting === 1)
+  client.reset()
+  assert.equal(await answer, 'left')
+  await eventually(() => assert.equal(target.app.wsGuard.stats().handshakes, 0))
+  await turns(20)
+})
+
 test('H9, L2: an onError hook that never ends is a 503', async (t) => {
   const target = await Target.start(t, {
     guard: { handshakeTimeoutMs: 300 },
@@ -92,5 +119,6 @@ test('L2: stats() leaves out what a store cannot tell at once', async (t) => {
   const target = await Target.start(t, { guard: { store } })
   assert.equal(target.app.wsGuard.stats().connections, 0)
   await assert.rejects(target.app.wsGuard.disconnect(undefined as never), { code: 'WSG_ERR_OPTION' })
+  await assert.rejects(target.app.wsGuard.revoke(undefined as never), { code: 'WSG_ERR_OPTION' })
   await turns(20)
 })

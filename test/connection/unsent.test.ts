@@ -37,3 +37,16 @@ test('O1: what is dropped is not encoded, neither a message nor a reply', async 
   assert.equal(connection.send('said', spied), true)
   assert.ok(read > 0)
 })
+
+test('O2: a message that ends its connection when it is read is not sent', async (t) => {
+  const guard = await Guard.start(t)
+  const { connection } = await guard.connect()
+  const closing = {
+    get text() {
+      connection.close()
+      return 'x'
+    }
+  }
+  assert.equal(connection.send('said', closing), false)
+  assert.equal(connection.sent, 0)
+})
