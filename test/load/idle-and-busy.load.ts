@@ -15,11 +15,12 @@ const idle = isFull ? 10_000 : 1_000
 const busy = isFull ? 2_000 : 200
 const perSecond = 5
 /** The long form lasts longer than the silence of 30 s after which an idle client is pinged. */
-const talkMs = isFull ? 70_000 : 5_000
+const talkMs = isFull ? 70_000 : 3_000
 /** What the short form may repeat when the machine was busy with something else. */
 const tries = isFull ? 1 : 2
-const maxDelayMs = 50
-const maxRoundTripMs = 100
+/** The short form runs beside whatever else a machine has to do. */
+const maxDelayMs = isFull ? 50 : 500
+const maxRoundTripMs = isFull ? 100 : 1_000
 /** What one connection may cost the server, with its socket, its user and its token's claims. */
 const maxHeapPerConnection = 12_000
 
