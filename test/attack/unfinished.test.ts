@@ -2,9 +2,8 @@
 import assert from 'node:assert/strict'
 import type { Socket } from 'node:net'
 import { type TestContext, test } from 'node:test'
-import { setFlagsFromString } from 'node:v8'
-import { runInNewContext } from 'node:vm'
 import { frame, opcodes } from '../support/frames.ts'
+import { gc } from '../support/gc.ts'
 import type { RawClient } from '../support/raw-client.ts'
 import { connectionsOf, eventually, until } from '../support/wait.ts'
 import { Target, turns } from './harness.ts'
@@ -25,9 +24,6 @@ const overheadBytes = 512
 const restBytes = 4_096
 /** What the process makes of its own accord meanwhile, such as compiled code. */
 const noiseBytes = 1_000_000
-
-setFlagsFromString('--expose-gc')
-const gc = runInNewContext('gc') as () => void
 
 /** After everything that can be collected was. */
 async function heldBytes(): Promise<number> {

@@ -1,19 +1,15 @@
 /** Threats O1 and O2: what a peer that does not read can make the server keep, measured. */
 import assert from 'node:assert/strict'
 import { type TestContext, test } from 'node:test'
-import { setFlagsFromString } from 'node:v8'
-import { runInNewContext } from 'node:vm'
 import type { WsConnection } from '../../lib/connection/types.ts'
 import type { WsGuardOptions } from '../../lib/route/options.ts'
 import { echo } from '../support/app.ts'
 import { selfSigned } from '../support/certificate.ts'
 import { opcodes } from '../support/frames.ts'
+import { gc } from '../support/gc.ts'
 import type { RawClient } from '../support/raw-client.ts'
 import { until } from '../support/wait.ts'
 import { Target, turns } from './harness.ts'
-
-setFlagsFromString('--expose-gc')
-const collect = runInNewContext('gc') as () => void
 
 const text = 'x'.repeat(60_000)
 const timeoutMs = 10_000
@@ -24,7 +20,7 @@ const tls = selfSigned()
 
 /** What is alive, in bytes. */
 function usedBytes(): number {
-  collect()
+  gc()
   const { heapUsed, external } = process.memoryUsage()
   return heapUsed + external
 }

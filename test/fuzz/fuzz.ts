@@ -4,8 +4,7 @@
  */
 import { setTimeout } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
-import { setFlagsFromString } from 'node:v8'
-import { runInNewContext } from 'node:vm'
+import { gc } from '../support/gc.ts'
 import { type Outcome, shareOf } from './campaign.ts'
 import { campaigns } from './campaigns.ts'
 
@@ -20,9 +19,6 @@ const { values } = parseArgs({
 
 /** A campaign is run in so many rounds, so that what grows from round to round is seen. */
 const rounds = 4
-
-setFlagsFromString('--expose-gc')
-const gc = runInNewContext('gc') as () => void
 
 /** What V8 keeps of compiled code, and rounding; a leak of 100 bytes a case would pass it in ten minutes. */
 const mayGrowMiB = 16

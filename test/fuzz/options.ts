@@ -25,8 +25,9 @@ function some(paths: readonly string[]): fc.Arbitrary<Values> {
 }
 
 /** Objects of many kinds that say the same. */
+const asIs = (options: Options): Options => options
 const shapes: readonly ((options: Options) => Options)[] = [
-  (options) => options,
+  asIs,
   (options) => Object.freeze(options),
   (options) => Object.assign(Object.create(null), options),
   (options) => Object.assign(Object.create({ origins: 'nobody reads this', limits: 7 }), options),
@@ -124,6 +125,11 @@ function assertHolds({ posture }: Booted, values: Values): void {
   assert.equal(posture.authorize, values.authorize !== undefined, 'authorize')
 }
 
+/** The options of a route, or of the plugin; the other's are as they should be. */
+function bootSpoiled(spoiled: Options, isRoute: boolean, made = asIs): ReturnType<typeof boot> {
+  return isRoute ? boot(nest(base, made), spoiled) : boot(spoiled, raw)
+}
+
 function assertRefused(outcome: Awaited<ReturnType<typeof boot>>, names: readonly string[]): void {
   const error = outcome.error as { code?: string; message: string } | undefined
   assert.ok(error !== undefined, `booted in spite of ${names.join(', ')}`)
@@ -149,8 +155,7 @@ const wrong = fc.asyncProperty(
     const quiet = Object.fromEntries(Object.entries(others).filter(([name]) => !/burst|Bytes|bytes|reauth/.test(name)))
     const onRoute = isRoute && !pluginOnly.has(path)
     const spoiled = nest({ ...base, ...(onRoute && raw), ...quiet, [path]: value }, made)
-    const outcome = onRoute ? await boot(nest(base, made), spoiled) : await boot(spoiled, raw)
-    assertRefused(outcome, [path, path.split('.').slice(0, -1).join('.') || path])
+    assertRefused(await bootSpoiled(spoiled, onRoute, made), [path, path.split('.').slice(0, -1).join('.') || path])
   }
 )
 
@@ -191,15 +196,7 @@ const unknownName = fc.asyncProperty(
       configurable: true,
       writable: true
     })
-    assertRefused(
-      isRoute
-        ? await boot(
-            nest(base, (options) => options),
-            spoiled
-          )
-        : await boot(spoiled, raw),
-      [path, 'there is no option']
-    )
+    assertRefused(await bootSpoiled(spoiled, isRoute), [path, 'there is no option'])
   }
 )
 
@@ -219,15 +216,7 @@ const throwing = fc.asyncProperty(fc.constantFrom(...knownNames), fc.boolean(), 
       throw new RangeError('the getter throws')
     }
   })
-  assertRefused(
-    isRoute
-      ? await boot(
-          nest(base, (options) => options),
-          spoiled
-        )
-      : await boot(spoiled, raw),
-    [path]
-  )
+  assertRefused(await bootSpoiled(spoiled, isRoute), [path])
 })
 
 export const options: Campaign = campaign('options', 3, async () => {

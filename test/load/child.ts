@@ -83,15 +83,10 @@ export class Child {
 
   async #expect<T>(id: number, timeoutMs: number, what: string): Promise<T> {
     if (this.ended !== undefined) throw new Error(this.ended)
-    let timer: NodeJS.Timeout | undefined
-    const late = new Promise<never>((_resolve, reject) => {
-      timer = setTimeout(() => reject(new Error(`${what} did not come within ${timeoutMs} ms`)), timeoutMs)
-    })
     const answered = new Promise<unknown>((resolve, reject) => this.#waiting.set(id, { resolve, reject }))
     try {
-      return (await Promise.race([answered, late])) as T
+      return (await within(answered, { timeoutMs, what })) as T
     } finally {
-      clearTimeout(timer)
       this.#waiting.delete(id)
     }
   }
