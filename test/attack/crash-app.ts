@@ -1,7 +1,7 @@
 /**
- * A program whose own code throws where a handshake is refused or goes on. It shakes hands with itself twice, without a
- * credential and as a user who may come in, and says what its clients saw and what it held afterwards. `argv[2]` names
- * the case. An error that nobody catches ends it, as it would end a server.
+ * A program whose own code throws where a handshake is refused or goes on. For each case that its arguments name it
+ * shakes hands with itself twice, without a credential and as a user who may come in, and writes a line: what its clients
+ * saw and what it held afterwards. An error that nobody catches ends it, as it would end a server.
  */
 import type { AddressInfo } from 'node:net'
 import type { FastifyBaseLogger, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
@@ -107,16 +107,33 @@ const cases: Readonly<Record<string, Case>> = {
   }
 }
 
-const chosen = cases[process.argv[2] as string] as Case
 const uncaught: string[] = []
-if (chosen.handlesUncaught) process.on('uncaughtException', ({ message }) => void uncaught.push(message))
-const store = new MemoryStore()
-const app = await buildApp({ server: chosen.server, guard: { store } } as AppOptions)
-app.wsRoute('/echo', { contract: echo, handlers: { say() {}, ask: () => ({ items: [] }) }, ...chosen.route })
-await app.listen({ port: 0, host: '127.0.0.1' })
-isListening = true
 
-async function shakeHands(headers: Record<string, string>): Promise<Seen['answers'][number]> {
+async function see(chosen: Case): Promise<Seen> {
+  if (chosen.handlesUncaught) process.on('uncaughtException', ({ message }) => void uncaught.push(message))
+  const store = new MemoryStore()
+  const app = await buildApp({ server: chosen.server, guard: { store } } as AppOptions)
+  app.wsRoute('/echo', { contract: echo, handlers: { say() {}, ask: () => ({ items: [] }) }, ...chosen.route })
+  await app.listen({ port: 0, host: '127.0.0.1' })
+  isListening = true
+  const answers = [
+    await shakeHands(app, chosen, { Origin: origin }),
+    await shakeHands(app, chosen, { Origin: origin, Authorization: `Bearer ${tokenFor(app)}` })
+  ]
+  await eventually(async () => {
+    if (Object.values(await held(app, store)).some((count) => count > 0)) throw new Error('something is held')
+  }).catch(() => {})
+  const seen: Seen = { answers, held: await held(app, store), uncaught: uncaught.splice(0) }
+  isListening = false
+  await within(app.close(), { timeoutMs: 8000, what: 'app.close()' })
+  return seen
+}
+
+async function shakeHands(
+  app: FastifyInstance,
+  chosen: Case,
+  headers: Record<string, string>
+): Promise<Seen['answers'][number]> {
   await using client = await connect((app.server.address() as AddressInfo).port)
   client.socket.once('end', () => client.destroy())
   const answer = client.handshake({
@@ -140,20 +157,10 @@ async function shakeHands(headers: Record<string, string>): Promise<Seen['answer
   }
 }
 
-async function held(app: FastifyInstance): Promise<Record<string, number>> {
+async function held(app: FastifyInstance, store: MemoryStore): Promise<Record<string, number>> {
   const { handshakes = 0, slots = 0, unauthenticated = 0, refused = 0, connections = 0 } = app.wsGuard.stats()
   const sockets = await connectionsOf(app.server)
   return { handshakes, slots, unauthenticated, refused, connections, stored: store.sizes().slots as number, sockets }
 }
 
-const answers = [
-  await shakeHands({ Origin: origin }),
-  await shakeHands({ Origin: origin, Authorization: `Bearer ${tokenFor(app)}` })
-]
-await eventually(async () => {
-  if (Object.values(await held(app)).some((count) => count > 0)) throw new Error('something is held')
-}).catch(() => {})
-const seen: Seen = { answers, held: await held(app), uncaught }
-isListening = false
-await within(app.close(), { timeoutMs: 8000, what: 'app.close()' })
-console.log(JSON.stringify(seen))
+for (const name of process.argv.slice(2)) console.log(JSON.stringify(await see(cases[name] as Case)))

@@ -12,13 +12,15 @@ import { closeFrameOf, Target, type TargetOptions } from './harness.ts'
 
 const program = fileURLToPath(new URL('crash-app.ts', import.meta.url))
 
-/** What the program saw, or how it ended. */
-function run(name: string): Promise<Seen> {
+/** What the program saw in each of these cases, up to the one that ended it. */
+function run(...names: string[]): Promise<Seen[]> {
   return new Promise((resolve, reject) => {
-    const args = ['--import', 'tsx', program, name]
-    execFile(process.execPath, args, { timeout: 60_000 }, (error, stdout, stderr) => {
-      if (error) reject(new Error(`the program ended with ${error.code ?? error.signal}: ${stderr.slice(-2000)}`))
-      else resolve(JSON.parse(stdout.trim().split('\n').at(-1) as string))
+    const args = ['--import', 'tsx', program, ...names]
+    execFile(process.execPath, args, { timeout: 120_000 }, (error, stdout, stderr) => {
+      const lines = stdout.trim().split('\n').slice(0, names.length)
+      if (!error) return resolve(lines.map((line) => JSON.parse(line)))
+      const ended = names[stdout.split('\n').length - 1]
+      reject(new Error(`"${ended}" ended the program with ${error.code ?? error.signal}: ${stderr.slice(-2000)}`))
     })
   })
 }
@@ -41,14 +43,18 @@ const cases: Readonly<Record<string, readonly [what: string, anonymous: unknown,
   'schema-error-formatter-behind-an-async-hook': ['the same behind an async hook', refused(401), refused(400)]
 }
 
-for (const [name, [what, anonymous, user]] of Object.entries(cases)) {
+/** One process for all of them: what one leaves behind is what the next one meets. */
+let all: Promise<Seen[]> | undefined
+
+for (const [at, [what, anonymous, user]] of Object.values(cases).entries()) {
   test(`H10, H13, L2: ${what} ends no process, and nothing is held afterwards`, async () => {
-    assert.deepEqual(await run(name), { answers: [anonymous, user], held: nothing, uncaught: [] })
+    all ??= run(...Object.keys(cases))
+    assert.deepEqual((await all)[at], { answers: [anonymous, user], held: nothing, uncaught: [] })
   })
 }
 
 test('H8, L2: a listener of the request that throws when the client has left keeps no slot', async () => {
-  const { answers, held, uncaught } = await run('close-listener')
+  const [{ answers, held, uncaught }] = (await run('close-listener')) as [Seen]
   assert.deepEqual(answers, [refused(401), 'left'])
   assert.deepEqual(held, nothing)
   // It is the app's own error, and Node says so.

@@ -107,13 +107,14 @@ export function assertRefused({ statusCode, headers, body }: Answer, status: num
   else assert.equal(headers['retry-after'], undefined)
 }
 
-/** Nothing is left of any handshake or connection. */
+/** Nothing is left of any handshake or connection, once closeTimeoutMs has ended those whose FIN lies behind a flood. */
 export async function assertNothingHeld(app: FastifyInstance, store?: MemoryStore): Promise<void> {
-  await eventually(() => {
+  const assertion = (): void => {
     const { handshakes, slots, unauthenticated, connections } = app.wsGuard.stats()
     const held = { handshakes, slots, unauthenticated, connections, stored: store?.sizes().slots ?? 0 }
     assert.deepEqual(held, { handshakes: 0, slots: 0, unauthenticated: 0, connections: 0, stored: 0 })
-  })
+  }
+  await eventually(assertion, { timeoutMs: 10_000 })
 }
 
 export async function assertNoSockets(app: FastifyInstance, timeoutMs = 5000): Promise<void> {
