@@ -9,6 +9,7 @@ import { Child } from './child.ts'
 import type { Crowd, Traffic } from './idle-clients.ts'
 import type { Left, Load, Size } from './idle-server.ts'
 import type { Counts } from './leak-probe.ts'
+import type { Percentiles, SecondsReport } from './stolen.ts'
 
 const isFull = process.env.LOAD === 'full'
 const idle = isFull ? 10_000 : 1_000
@@ -16,8 +17,10 @@ const busy = isFull ? 2_000 : 200
 const perSecond = 5
 /** The long form lasts longer than the silence of 30 s after which an idle client is pinged. */
 const talkMs = isFull ? 70_000 : 3_000
-/** What the short form may repeat when the machine was busy with something else. */
-const tries = isFull ? 1 : 2
+/** What may be repeated when the machine was busy with something else. */
+const tries = 2
+/** Seconds in which the machine was ours: latencies are those of so many at least. */
+const minSecondsOurs = isFull ? 10 : 0
 /** The short form runs beside whatever else a machine has to do. */
 const maxDelayMs = isFull ? 50 : 500
 const maxRoundTripMs = isFull ? 100 : 1_000
@@ -50,8 +53,11 @@ test(`R2, P5: ${idle} idle connections beside ${busy} that send ${perSecond} mes
   assert.deepEqual({ open: crowd.open, lost: crowd.lost }, { open: idle + busy, lost: 0 })
   t.diagnostic(`${crowd.pings} pings answered`)
   if (isFull) assert.ok(crowd.pings >= idle, 'every idle client was pinged')
-  assert.ok(load.delayMs.p99 < maxDelayMs, `event loop delay p99 ${load.delayMs.p99} ms`)
-  assert.ok(traffic.roundTripMs.p99 < maxRoundTripMs, `round trip p99 ${traffic.roundTripMs.p99} ms`)
+  assert.ok(traffic.roundTrips.secondsOurs >= minSecondsOurs, 'too few seconds in which the machine was ours')
+  const delay = judged(load.delays).p99
+  assert.ok(delay < maxDelayMs, `event loop delay p99 ${delay} ms`)
+  const roundTrip = judged(traffic.roundTrips).p99
+  assert.ok(roundTrip < maxRoundTripMs, `round trip p99 ${roundTrip} ms`)
 
   await clients.ask('leave')
   const { sockets, stats, resources } = await server.ask<Left>('left')
@@ -72,17 +78,24 @@ async function measure(t: TestContext, server: Child, clients: Child): Promise<M
     await server.ask('reset')
     const traffic = await clients.ask<Traffic>('talk', { busy, perSecond, ms: talkMs }, talkMs + 60_000)
     const load = await server.ask<Load>('load')
-    const { sent, replied, unexpected, roundTripMs } = traffic
-    t.diagnostic(
-      `${sent} messages: round trip p50 ${roundTripMs.p50} p99 ${roundTripMs.p99} max ${roundTripMs.max} ms; ` +
-        `loop delay p50 ${load.delayMs.p50} p99 ${load.delayMs.p99} max ${load.delayMs.max} ms; ` +
-        `CPU ${load.cpuPercent} % of a core`
-    )
+    const { sent, replied, unexpected, roundTrips } = traffic
+    t.diagnostic(`${sent} messages: round trip ${inWords(roundTrips)}`)
+    t.diagnostic(`loop delay ${inWords(load.delays)}; CPU ${load.cpuPercent} % of a core`)
     assert.deepEqual({ replied, unexpected }, { replied: sent, unexpected: [] })
     assert.equal(sent, (busy * perSecond * talkMs) / 1000)
-    const isQuick = load.delayMs.p99 < maxDelayMs && roundTripMs.p99 < maxRoundTripMs
-    if (isQuick || left === 1) return { traffic, load }
+    const isQuick = judged(load.delays).p99 < maxDelayMs && judged(roundTrips).p99 < maxRoundTripMs
+    if ((isQuick && roundTrips.secondsOurs >= minSecondsOurs) || left === 1) return { traffic, load }
   }
+}
+
+/** The long form is judged by the seconds in which the machine was ours, the short one is too short to choose. */
+function judged({ all, ours }: SecondsReport): Percentiles {
+  return isFull ? ours : all
+}
+
+function inWords({ all, ours, seconds, secondsOurs }: SecondsReport): string {
+  const words = ({ p50, p99, max }: Percentiles): string => `p50 ${p50} p99 ${p99} max ${max} ms`
+  return `${words(all)}, in the ${secondsOurs} of ${seconds} s in which the machine was ours ${words(ours)}`
 }
 
 function tellSize(t: TestContext, before: Size, open: Size): void {

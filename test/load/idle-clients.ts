@@ -1,12 +1,12 @@
 /** Clients of the load test, in one process: idle ones that answer pings, and busy ones that ask and count the replies. */
 import { connect, type Socket } from 'node:net'
-import { createHistogram } from 'node:perf_hooks'
 import { origin, secret } from '../support/app.ts'
 import { frame, opcodes, parseFrame } from '../support/frames.ts'
 import { handshakeRequest } from '../support/http-message.ts'
 import { claims, signJwt } from '../support/tokens.ts'
 import { until } from '../support/wait.ts'
 import { answer } from './answer.ts'
+import { Seconds, type SecondsReport } from './stolen.ts'
 
 /** Handshakes at a time. */
 const lanes = 100
@@ -28,7 +28,7 @@ export interface Traffic {
   readonly replied: number
   /** Replies nobody waits for, errors, closes. */
   readonly unexpected: readonly string[]
-  readonly roundTripMs: { readonly p50: number; readonly p99: number; readonly max: number }
+  readonly roundTrips: SecondsReport
 }
 
 export interface Crowd {
@@ -43,8 +43,7 @@ let pings = 0
 let isLeaving = false
 let unexpected: string[] = []
 let replied = 0
-/** In µs. */
-let roundTrips = createHistogram()
+let roundTrips: Seconds | undefined
 const mask = Buffer.alloc(4)
 const replyStart = /^\{"type":"reply","ref":(\d+),/
 
@@ -63,7 +62,7 @@ function onFrame(client: Client, opcode: number, payload: Buffer): void {
   }
   client.asked.delete(ref)
   replied++
-  roundTrips.record(Math.max(1, Math.round((performance.now() - sentAt) * 1000)))
+  roundTrips?.record(performance.now() - sentAt)
 }
 
 function onData(client: Client, chunk: Buffer): void {
@@ -109,7 +108,7 @@ async function openAll({ port, count }: { port: number; count: number }): Promis
 
 /** The first so many clients ask so often, spread evenly. */
 async function talk({ busy, perSecond, ms }: { busy: number; perSecond: number; ms: number }): Promise<Traffic> {
-  roundTrips = createHistogram()
+  roundTrips = new Seconds()
   unexpected = []
   replied = 0
   const startedAt = performance.now()
@@ -125,13 +124,7 @@ async function talk({ busy, perSecond, ms }: { busy: number; perSecond: number; 
     }, stepMs)
   })
   await until(() => replied + unexpected.length >= sent, { timeoutMs: patienceMs }).catch(() => {})
-  const ms3 = (percentile: number): number => Math.round(percentile / 10) / 100
-  const roundTripMs = {
-    p50: ms3(roundTrips.percentile(50)),
-    p99: ms3(roundTrips.percentile(99)),
-    max: ms3(roundTrips.max)
-  }
-  return { sent, replied, unexpected: unexpected.slice(0, 10), roundTripMs }
+  return { sent, replied, unexpected: unexpected.slice(0, 10), roundTrips: roundTrips.stop() }
 }
 
 function ask(client: Client): void {

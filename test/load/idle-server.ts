@@ -1,21 +1,21 @@
 /** The server of the load test: every option at its default, but for those by which all clients share one address. */
 import type { AddressInfo } from 'node:net'
-import { monitorEventLoopDelay } from 'node:perf_hooks'
 import { setTimeout as after } from 'node:timers/promises'
 import type { FastifyInstance } from 'fastify'
 import { buildApp, echo } from '../support/app.ts'
 import { until } from '../support/wait.ts'
 import { answer } from './answer.ts'
 import { type Counts, collectGarbage, heapBytes, resources, socketsOf } from './leak-probe.ts'
+import { Seconds, type SecondsReport } from './stolen.ts'
 
 /** Above what the test opens from its one address. */
 const many = 1_000_000
-/** The histogram counts this interval into each of its delays; it is taken off. */
-const resolutionMs = 10
+/** Between two looks at how late the event loop is. */
+const lookMs = 10
 
 /** Of the time since `reset`. */
 export interface Load {
-  readonly delayMs: { readonly p50: number; readonly p99: number; readonly max: number }
+  readonly delays: SecondsReport
   /** Of one core. */
   readonly cpuPercent: number
 }
@@ -33,7 +33,8 @@ export interface Left {
 
 let app: FastifyInstance
 let atRest: Counts = {}
-const delays = monitorEventLoopDelay({ resolution: resolutionMs })
+let delays: Seconds | undefined
+let looking: NodeJS.Timeout | undefined
 let since = { cpu: process.cpuUsage(), at: performance.now() }
 
 async function start(): Promise<number> {
@@ -50,16 +51,21 @@ async function start(): Promise<number> {
 }
 
 function reset(): void {
-  delays.enable()
-  delays.reset()
-  since = { cpu: process.cpuUsage(), at: performance.now() }
+  delays = new Seconds()
+  let last = performance.now()
+  looking = setInterval(() => {
+    const now = performance.now()
+    delays?.record(now - last - lookMs)
+    last = now
+  }, lookMs)
+  since = { cpu: process.cpuUsage(), at: last }
 }
 
 function load(): Load {
+  clearInterval(looking)
   const { user, system } = process.cpuUsage(since.cpu)
-  const ms = (nanoseconds: number): number => Math.max(0, Math.round(nanoseconds / 1e5 - resolutionMs * 10) / 10)
   return {
-    delayMs: { p50: ms(delays.percentile(50)), p99: ms(delays.percentile(99)), max: ms(delays.max) },
+    delays: (delays as Seconds).stop(),
     cpuPercent: Math.round((user + system) / 10 / (performance.now() - since.at))
   }
 }
