@@ -106,6 +106,15 @@ test('H8: clients that only send a FIN leave no socket, whatever the answer was'
   await assertNothingHeld(app)
 })
 
+test('L1: an accepted handshake is under way no more while its connection is open', async (t) => {
+  const { app } = await guarded(t)
+  app.wsRoute('/ws', { handler() {} })
+  await using ws = await injectWs(app, '/ws', { token: tokenFor(app) })
+  assert.equal(ws.statusCode, 101)
+  const { handshakes, connections } = app.wsGuard.stats()
+  assert.deepEqual({ handshakes, connections }, { handshakes: 0, connections: 1 })
+})
+
 test('H9: a hook that never settles is 503 in time', async (t) => {
   const { app, reasons } = await guarded(t, { guard: { handshakeTimeoutMs } })
   app.wsRoute('/ws', { preHandler: () => new Promise(() => {}), handler() {} })

@@ -130,6 +130,10 @@ test('M8: nesting is limited exactly, and brackets in strings do not count', () 
   assert.notEqual(parseJson(JSON.stringify(`\\"${'['.repeat(1000)}`), limits), invalidJson)
   assert.notEqual(parseJson(JSON.stringify(['{'.repeat(99), '"{'.repeat(99), '\\', '{\\"']), limits), invalidJson)
   assert.equal(parseJson(`"${'['.repeat(1000)}`, limits), invalidJson)
+  // As deep as may be, in a text with more brackets than that.
+  const beside = (depth: number): string => `[${'[],'.repeat(100)}${nested('[', depth - 1, ']')}]`
+  assert.notEqual(parseJson(beside(32), limits), invalidJson)
+  assert.equal(parseJson(beside(33), limits), invalidJson)
 })
 
 test('M8: keys are counted over the whole message, and colons in strings do not count', () => {
@@ -138,6 +142,9 @@ test('M8: keys are counted over the whole message, and colons in strings do not 
   assert.equal(parseJson(object(1001), limits), invalidJson)
   assert.equal(parseJson(`[${object(500)},${object(501)}]`, limits), invalidJson)
   assert.notEqual(parseJson(JSON.stringify([':'.repeat(5000)]), limits), invalidJson)
+  // As many as may be, in a text with more colons than that.
+  assert.notEqual(parseJson(`[${object(1000)},"${':'.repeat(5000)}"]`, limits), invalidJson)
+  assert.equal(parseJson(`[${object(1001)},"${':'.repeat(5000)}"]`, limits), invalidJson)
 })
 
 test('M8: 30,000 open brackets are refused in less than 5 ms, and never throw', () => {

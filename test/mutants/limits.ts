@@ -105,7 +105,7 @@ export const limitMutants: readonly Mutant[] = [
     file: 'connection/inbound.ts',
     find: 'if (!connection.controlFrames.take(1, now)) endFlood(connection)',
     replace: 'if (!connection.controlFrames.take(0, now)) endFlood(connection)',
-    killedBy: ['connection/rate.test.ts'],
+    killedBy: ['attack/frame-bounds.test.ts', 'protocol/control-frames.test.ts', 'attack/ping-flood.test.ts'],
     fuzzedBy: 'frames'
   },
   {
