@@ -41,7 +41,7 @@ export const readBytes: number = 65_536
 /** What Node keeps beside a TCP chunk of one byte. */
 const chunkOverheadBytes = 512
 /** Compiled code, caches, and the good clients' own messages. */
-const noiseBytes = 4_194_304
+const noiseBytes = 6_291_456
 
 export const message: number = bytesOf('limits.maxPayloadBytes')
 export const queue: number = bytesOf('limits.queue.bytes')

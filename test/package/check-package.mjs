@@ -82,7 +82,7 @@ async function checkExports() {
 
 async function checkFiles() {
   const files = await readdir(installed, { recursive: true, withFileTypes: true })
-  const names = files.filter((file) => file.isFile()).map((file) => path.join(file.path, file.name))
+  const names = files.filter((file) => file.isFile()).map((file) => path.join(file.parentPath, file.name))
   const packed = names.map((name) => path.relative(installed, name).replaceAll(path.sep, '/'))
   for (const needed of ['package.json', 'README.md', 'LICENSE'])
     assert.ok(packed.includes(needed), `${needed} is missing`)
