@@ -104,7 +104,11 @@ test('L1: an open connection has as many listeners after hundreds of frames as a
   const target = await Target.start(t, {
     guard: {
       // Reading is paused and resumed all the time.
-      limits: { messages: { perSecond: 2_000, burst: 4 }, controlFrames: high, strikes: { max: 10_000 } },
+      limits: {
+        messages: { perSecond: 2_000, burst: 4, onExceeded: 'delay' },
+        controlFrames: high,
+        strikes: { max: 10_000 }
+      },
       heartbeat: { intervalMs: 20, timeoutMs: 10_000 }
     },
     route: {
