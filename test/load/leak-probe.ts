@@ -26,11 +26,11 @@ export function heapBytes(): number {
 export type Counts = Record<string, number>
 
 /** What only measures, and files of modules that are still being read. */
-const passing: readonly string[] = ['IntervalHistogram', 'FSReqCallback']
+const passing = /^(IntervalHistogram|FSReq.*)$/
 
 /** Whatever keeps this process: sockets, servers, timers, by node's names. */
 export function resources(): Counts {
-  return tally(process.getActiveResourcesInfo().filter((name) => !passing.includes(name)))
+  return tally(process.getActiveResourcesInfo().filter((name) => !passing.test(name)))
 }
 
 export function tally(names: readonly string[]): Counts {
