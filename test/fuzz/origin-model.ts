@@ -1,4 +1,5 @@
 /** Which Origins a list admits, by what a browser's own parser makes of them. */
+import { parseUrl } from '../support/parse-url.ts'
 
 /** An entry of `origins` that is right: an origin as a browser prints it, or one with `*.` before its host. */
 export function isRightEntry(entry: string): boolean {
@@ -13,8 +14,7 @@ export function isRightEntry(entry: string): boolean {
 }
 
 function isCanonical(origin: string): boolean {
-  if (!/^https?:\/\//.test(origin) || !URL.canParse(origin)) return false
-  return new URL(origin).origin === origin
+  return /^https?:\/\//.test(origin) && parseUrl(origin)?.origin === origin
 }
 
 /** True when a browser may send this Origin and the list has it, or a name above it behind a `*`. */

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
 import { compileOrigins } from '../../lib/handshake/origin.ts'
+import { parseUrl } from '../support/parse-url.ts'
 
 const exact = [
   'https://good.example',
@@ -26,9 +27,8 @@ function admits(origin: string): boolean {
  * print for the page, so anything it would print differently is nobody's Origin.
  */
 function isListedOrBelow(origin: string): boolean {
-  if (!URL.canParse(origin)) return false
-  const url = new URL(origin)
-  if (url.origin !== origin) return false
+  const url = parseUrl(origin)
+  if (url?.origin !== origin) return false
   if (exact.some((entry) => new URL(entry).href === url.href)) return true
   return wildcards.some(({ protocol, port, base }) => {
     const below = base.split('.').reverse()
