@@ -18,74 +18,45 @@ const scheme = fc.constantFrom('https://', 'https://', 'http://')
 const plain = fc.tuple(scheme, host, port).map((parts) => parts.join(''))
 const wildcard = fc.tuple(scheme, host, port).map(([first, name, last]) => `${first}*.${name}${last}`)
 
+/** What parsers, people and encodings treat differently. */
 const pieces = fc.oneof(
   fc.constantFrom(
-    ...[
-      '.',
-      '..',
-      ':',
-      '/',
-      '//',
-      '@',
-      '*',
-      '*.',
-      '-',
-      '_',
-      '%2e',
-      '%00',
-      '%40',
-      ';',
-      ' ',
-      '\t',
-      ',',
-      '\\',
-      '#',
-      '?',
-      '\n',
-      '\r',
-      '\0'
-    ],
-    ...[
-      '[',
-      ']',
-      '[::1]',
-      'é',
-      'ß',
-      'K',
-      '。',
-      '．',
-      '\u00ad',
-      '\u200b',
-      '\ufeff',
-      '\ud800',
-      '😀',
-      'A',
-      'x',
-      '0',
-      ':443',
-      ':80',
-      ':8443'
-    ],
-    ...[
-      '.evil.com',
-      'evil.com',
-      'www.',
-      'user@',
-      'http:',
-      'https:',
-      'https://',
-      'wss://',
-      'file://',
-      'null',
-      'localhost',
-      '.com'
-    ]
+    ...['.', '..', ':', '/', '//', '@', '*', '*.', '-', '_', '%', '%2e', '%2E', '%00', '%0a', '%23', '%40'],
+    ...['+', ';', '&', '=', '~', ' ', '\t', ', ', ',', '\\', '#', '?', '\n', '\r', '\0', '\x7f'],
+    ...['[', ']', '[::1]', '"', "'", '`', '{', '|', '^', '<'],
+    ...['é', 'ß', 'ı', '\u212a', '。', '．', '｡', '⁄', '℀', '\u00ad', '\u200b', '\u200d', '\ufeff', '\ud800', '😀'],
+    ...['A', 'Z', 'a', 'x', '8', '0', ':0', ':443', ':80', ':8443', ':3000'],
+    ...['.evil.com', 'evil.com', 'xn--', 'www.', 'user@', 'user:pw@', 'localhost', 'null', '.com'],
+    ...['http:', 'https:', 'https://', 'wss://', 'file://']
   ),
   fc.string({ unit: 'binary', maxLength: 3 })
 )
 
 /** One change of a text. */
 type Edit = (text: string) => string
+
+/** One character, by what it becomes. */
+function replaced(become: (character: string) => string): fc.Arbitrary<Edit> {
+  return fc.nat(60).map(
+    (at): Edit =>
+      (text) =>
+        text.slice(0, at) + become(text[at] ?? '') + text.slice(at + 1)
+  )
+}
+
+function encode(character: string): string {
+  return character === '' ? '' : `%${character.charCodeAt(0).toString(16).padStart(2, '0')}`
+}
+
+/** As wide as a Chinese character: parsers of names make it narrow again. */
+function fullWidth(character: string): string {
+  const code = character.charCodeAt(0)
+  return code > 0x20 && code < 0x7f ? String.fromCharCode(code + 0xfee0) : character
+}
+
+function flip(character: string, bit: number): string {
+  return character && String.fromCharCode(character.charCodeAt(0) ^ (1 << bit))
+}
 
 const edit: fc.Arbitrary<Edit> = fc.oneof(
   {
@@ -96,34 +67,20 @@ const edit: fc.Arbitrary<Edit> = fc.oneof(
           text.slice(0, at) + piece + text.slice(at + remove)
     )
   },
-  {
-    weight: 1,
-    arbitrary: fc.nat(60).map(
-      (at): Edit =>
-        (text) =>
-          text.slice(0, at) + (text[at] ?? '').toUpperCase() + text.slice(at + 1)
-    )
-  },
-  {
-    weight: 1,
-    arbitrary: fc.tuple(fc.nat(60), fc.nat(7)).map(
-      ([at, bit]): Edit =>
-        (text) =>
-          text.slice(0, at) +
-          (text[at] ? String.fromCharCode(text.charCodeAt(at) ^ (1 << bit)) : '') +
-          text.slice(at + 1)
-    )
-  },
-  {
-    weight: 1,
-    arbitrary: fc.constantFrom<Edit>(
-      (text) => `${text}.`,
-      (text) => ` ${text}`,
-      (text) => `${text}/`,
-      (text) => text + text,
-      (text) => text.replace('://', '://x@')
-    )
-  }
+  replaced((character) => character.toUpperCase()),
+  replaced(encode),
+  replaced(fullWidth),
+  fc.nat(7).chain((bit) => replaced((character) => flip(character, bit))),
+  fc.constantFrom<Edit>(
+    (text) => text.toUpperCase(),
+    (text) => text.normalize('NFD'),
+    (text) => text.replaceAll('.', '。'),
+    (text) => text.replace('://', '://x@'),
+    (text) => `${text}.`,
+    (text) => ` ${text}`,
+    (text) => `${text}/`,
+    (text) => text + text
+  )
 )
 
 /** Up to three changes, often none. */
