@@ -163,3 +163,9 @@ test('P7: the ranges that SECURITY.md gives reasons for are those of package.jso
   assert.equal(new Set(stated.map(([what]) => what)).size, stated.length)
   for (const row of rows) assert.match(row['why not older'] ?? '', /\w/, row.what ?? '')
 })
+
+test('P7, L4: the plugin asks at boot for the Fastify that the package asks npm for', async () => {
+  const { default: plugin } = await import('../../lib/index.ts')
+  const meta = (plugin as unknown as Record<symbol, Ranges>)[Symbol.for('plugin-meta')]
+  assert.equal(meta?.fastify, manifest.peerDependencies.fastify)
+})
