@@ -13,7 +13,10 @@ declare module 'fastify' {
   }
 }
 
-const wsGuard: FastifyPluginAsync<WsGuardOptions> = fastifyPlugin(install, { name: 'fastify-ws-guard', fastify: '^5.12.8' })
+const wsGuard: FastifyPluginAsync<WsGuardOptions> = fastifyPlugin(install, {
+  name: 'fastify-ws-guard',
+  fastify: '^5.12.8'
+})
 
 export default wsGuard
 export { type CloseCause, type CloseCodeName, type CloseCodes, closeCauses, closeCodes } from './close-codes.ts'
