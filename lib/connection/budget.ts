@@ -1,6 +1,7 @@
 import type { Store } from '../limits/store.ts'
 import type { Rate } from '../limits/token-bucket.ts'
-import { type Connection, isPromise } from './connection.ts'
+import type { Connection } from './connection.ts'
+import { isPromise } from './promises.ts'
 
 /**
  * Takes the one token of a message from the budget that a user's connections share; an empty one gives nothing. A store
@@ -24,7 +25,8 @@ function askStore(connection: Connection, ask: (store: Store, subject: string, r
   if (userMessages === false || subject === undefined) return true
   try {
     const answer = ask(connection.runtime.store, subject, userMessages)
-    // Not what the interface says; but a failure that nobody catches would end the process.
+    // Not what the interface says; but a failure that nobody catches would end the process. Whoever says both yes and no
+    // has failed, so this asks by itself.
     if (isPromise(answer)) answer.then(undefined, () => connection.end('unavailable'))
     return answer
   } catch {

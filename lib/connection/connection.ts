@@ -12,6 +12,7 @@ import type { ConnectionEventName, EventPayload, OwnFields } from './event-table
 import type { GuardedSocket } from './guarded-socket.ts'
 import { hasRoom, put, releaseBuffered } from './outbound.ts'
 import type { Admitted, Frame, Job, Spell } from './parts.ts'
+import { isPromise } from './promises.ts'
 import type { Runtime } from './runtime.ts'
 import type { CloseInfo, ConnectionSettings, ConnectionState, WsConnection } from './types.ts'
 
@@ -381,8 +382,4 @@ export class Connection implements WsConnection {
 
 function isAbortError(error: unknown): boolean {
   return isInstance(error, Error) && readText(error, 'name') === 'AbortError'
-}
-
-export function isPromise(value: unknown): value is Promise<unknown> {
-  return typeof (value as { then?: unknown } | undefined | null)?.then === 'function'
 }

@@ -4,9 +4,10 @@ import { CloseError, type ErrorCode, errorCodes, isInstance, MessageError } from
 import { decode } from '../messages/decode.ts'
 import { encodeErrorMessage, encodeReply } from '../messages/encode.ts'
 import { chargeCost } from './budget.ts'
-import { type Connection, isPromise, pausedBy } from './connection.ts'
+import { type Connection, pausedBy } from './connection.ts'
 import { hasRoom, put, write } from './outbound.ts'
 import type { Frame, Job } from './parts.ts'
+import { isPromise } from './promises.ts'
 
 /** True from the millisecond on in which the credential expires (RFC 7519 section 4.1.4: on or after). */
 export function isExpired(connection: Connection): boolean {

@@ -6,10 +6,11 @@ import type { CompiledContract } from '../messages/compile-contract.ts'
 import { parseJson } from '../messages/decode.ts'
 import { encodeAuthOk } from '../messages/encode.ts'
 import { isObject } from '../messages/is-object.ts'
-import { type Connection, isPromise, pausedBy } from './connection.ts'
+import { type Connection, pausedBy } from './connection.ts'
 import { accept, isServed, open } from './dispatch.ts'
 import { write } from './outbound.ts'
 import type { Frame } from './parts.ts'
+import { isPromise } from './promises.ts'
 
 /** A verified credential. */
 export interface Verified {

@@ -1,5 +1,6 @@
-import { type Connection, isPromise } from './connection.ts'
+import type { Connection } from './connection.ts'
 import { write } from './outbound.ts'
+import { catchLate } from './promises.ts'
 import type { ConnectionSettings } from './types.ts'
 
 /** A longer name is refused: `limits.topics` bounds how many, this bounds what they take. */
@@ -117,8 +118,8 @@ export class Topics {
 function isAllowed(connection: Connection, topic: string, rule: NonNullable<ConnectionSettings['topics']>): boolean {
   try {
     const answer: unknown = rule(connection, topic)
-    // No promise is a yes; but one that fails, and that nobody catches, would end the process.
-    if (isPromise(answer)) Promise.resolve(answer).catch((error) => connection.reportError(error, 'topics'))
+    // No promise is a yes.
+    catchLate(answer, (error) => connection.reportError(error, 'topics'))
     return answer === true && connection.state === 'open'
   } catch (error) {
     connection.reportError(error, 'topics')

@@ -2,8 +2,8 @@ import { createHash } from 'node:crypto'
 import { isDeepStrictEqual } from 'node:util'
 import rateLimit, { type FastifyRateLimitStoreCtor, normalizeIP, type RateLimitOptions } from '@fastify/rate-limit'
 import fastify, { type FastifyInstance, type FastifyRequest } from 'fastify'
-import { isPromise } from '../connection/connection.ts'
 import { printable } from '../connection/events.ts'
+import { catchLate } from '../connection/promises.ts'
 import type { AttemptsStore, Store } from '../limits/store.ts'
 
 /** `limits.attempts`: handshakes per address, in the words of @fastify/rate-limit. */
@@ -109,8 +109,7 @@ function catching({ Attempts }: Store): new (options: object) => AttemptsStore {
     }
 
     incr(...call: Parameters<AttemptsStore['incr']>): void {
-      const answer: unknown = this.#attempts.incr(...call)
-      if (isPromise(answer)) Promise.resolve(answer).catch(call[1])
+      catchLate(this.#attempts.incr(...call), call[1])
     }
 
     child(options: object): AttemptsStore {

@@ -1,5 +1,5 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify'
-import { isPromise } from '../connection/connection.ts'
+import { catchLate } from '../connection/promises.ts'
 import type { VerifyOutcome } from '../connection/session.ts'
 import { errorCodeOf, OptionError, readText } from '../errors.ts'
 import type { Identity } from '../limits/store.ts'
@@ -58,8 +58,8 @@ export function createAuthenticator(auth: AuthSettings, app: FastifyInstance, cl
   }
   const identify = (user: unknown, claims: unknown): Identity | undefined => {
     const identity = auth.identity === undefined ? identityOf(claims) : auth.identity(user)
-    // No promise is an identity; but one that fails, and that nobody catches, would end the process.
-    if (isPromise(identity)) Promise.resolve(identity).catch(() => {})
+    // No promise is an identity.
+    catchLate(identity)
     return checkIdentity(identity, clock())
   }
   return {
@@ -165,8 +165,8 @@ function defaultAlgorithms(jwt: JwtDecorator): readonly string[] {
 function signedAlgorithm(jwt: JwtDecorator): string | undefined {
   try {
     const token = jwt.sign({ sub: 'fastify-ws-guard' })
-    // A secret that is a function makes it a promise, which nobody else would catch.
-    Promise.resolve(token).catch(() => {})
+    // A secret that is a function makes it a promise.
+    catchLate(token)
     return (jwt.decode(String(token), { complete: true }) as { header: { alg: string } }).header.alg
   } catch {
     // Verify-only, or a secret that is a function: it cannot sign here, and the developer has to say.
