@@ -1,9 +1,10 @@
 /** The process of the good clients: each says something now and then, and notes how long the echo takes. */
-import { connect, type Socket } from 'node:net'
+import type { Socket } from 'node:net'
 import { setTimeout as delay } from 'node:timers/promises'
-import { frame, opcodes, parseFrame } from '../support/frames.ts'
+import { type Frame, frame, opcodes } from '../support/frames.ts'
 import { answer } from './answer.ts'
 import { handshakeOf, type Target } from './attackers/peer.ts'
+import { openWire } from './wire.ts'
 
 const tickMs = 4
 const pollMs = 5
@@ -54,34 +55,15 @@ function hear(text: string): void {
   sentIn.waiting.delete(id)
 }
 
-function onFrames(socket: Socket, bytes: Buffer): Buffer {
-  let rest = bytes
-  for (let parsed = parseFrame(rest); parsed !== undefined; parsed = parseFrame(rest)) {
-    const { opcode, payload } = parsed.frame
-    if (opcode === opcodes.text) hear(payload.toString())
-    else if (opcode === opcodes.ping) socket.write(frame({ opcode: opcodes.pong, payload }))
-    rest = rest.subarray(parsed.size)
-  }
-  return rest
+function onFrame({ opcode, payload }: Frame, socket: Socket): void {
+  if (opcode === opcodes.text) hear(payload.toString())
+  else if (opcode === opcodes.ping) socket.write(frame({ opcode: opcodes.pong, payload }))
 }
 
-function open(target: Target, token: string): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const socket = connect({ port: target.port, host: '127.0.0.1', noDelay: true })
-    let rest: Buffer = Buffer.alloc(0)
-    socket.on('error', reject)
-    socket.on('close', () => void cutOff++)
-    socket.once('data', (head) => {
-      if (!head.toString('latin1').startsWith('HTTP/1.1 101')) return reject(new Error(head.toString('latin1')))
-      rest = onFrames(socket, head.subarray(head.indexOf('\r\n\r\n') + 4))
-      socket.on('data', (chunk) => {
-        rest = onFrames(socket, rest.length === 0 ? chunk : Buffer.concat([rest, chunk]))
-      })
-      sockets.push(socket)
-      resolve()
-    })
-    socket.write(handshakeOf(target, token))
-  })
+async function open(target: Target, token: string): Promise<void> {
+  const socket = await openWire(target.port, handshakeOf(target, token), onFrame)
+  socket.once('close', () => void cutOff++)
+  sockets.push(socket)
 }
 
 /** One after the other in equal steps; whoever is late because this process was, is not left out. */

@@ -1,12 +1,13 @@
 /** Clients of the load test, in one process: idle ones that answer pings, and busy ones that ask and count the replies. */
-import { connect, type Socket } from 'node:net'
+import type { Socket } from 'node:net'
 import { origin, secret } from '../support/app.ts'
-import { frame, opcodes, parseFrame } from '../support/frames.ts'
+import { type Frame, frame, opcodes } from '../support/frames.ts'
 import { handshakeRequest } from '../support/http-message.ts'
 import { claims, signJwt } from '../support/tokens.ts'
 import { until } from '../support/wait.ts'
 import { answer } from './answer.ts'
 import { Seconds, type SecondsReport } from './stolen.ts'
+import { openWire } from './wire.ts'
 
 /** Handshakes at a time. */
 const lanes = 100
@@ -17,7 +18,6 @@ const patienceMs = 10_000
 
 interface Client {
   readonly socket: Socket
-  unparsed: Buffer
   /** When each question was sent that has no reply yet. */
   readonly asked: Map<number, number>
   refs: number
@@ -47,53 +47,33 @@ let roundTrips: Seconds | undefined
 const mask = Buffer.alloc(4)
 const replyStart = /^\{"type":"reply","ref":(\d+),/
 
-function onFrame(client: Client, opcode: number, payload: Buffer): void {
+function onFrame(asked: Map<number, number>, { opcode, payload }: Frame, socket: Socket): void {
   if (opcode === opcodes.ping) {
     pings++
-    client.socket.write(frame({ opcode: opcodes.pong, payload, mask }))
+    socket.write(frame({ opcode: opcodes.pong, payload, mask }))
     return
   }
   const text = opcode === opcodes.text ? payload.toString('latin1') : `opcode ${opcode}`
   const ref = Number(replyStart.exec(text)?.[1])
-  const sentAt = client.asked.get(ref)
+  const sentAt = asked.get(ref)
   if (sentAt === undefined) {
     if (!isLeaving) unexpected.push(text.slice(0, 100))
     return
   }
-  client.asked.delete(ref)
+  asked.delete(ref)
   replied++
   roundTrips?.record(performance.now() - sentAt)
 }
 
-function onData(client: Client, chunk: Buffer): void {
-  let bytes = client.unparsed.length === 0 ? chunk : Buffer.concat([client.unparsed, chunk])
-  for (let parsed = parseFrame(bytes); parsed !== undefined; parsed = parseFrame(bytes)) {
-    onFrame(client, parsed.frame.opcode, parsed.frame.payload)
-    bytes = bytes.subarray(parsed.size)
-  }
-  client.unparsed = bytes
-}
-
-function open(port: number, sub: string): Promise<void> {
+async function open(port: number, sub: string): Promise<void> {
   const token = signJwt(claims({ sub }), secret)
-  return new Promise((resolve, reject) => {
-    const socket = connect(port, '127.0.0.1').setNoDelay()
-    const client: Client = { socket, unparsed: Buffer.alloc(0), asked: new Map(), refs: 0 }
-    socket.on('error', reject)
-    socket.once('close', () => {
-      if (!isLeaving) lost++
-    })
-    socket.once('data', (head: Buffer) => {
-      const answer = head.toString('latin1')
-      const end = answer.indexOf('\r\n\r\n') + 4
-      if (!answer.startsWith('HTTP/1.1 101') || end < 4) return reject(new Error(answer.slice(0, 200)))
-      clients.push(client)
-      socket.on('data', (chunk: Buffer) => onData(client, chunk))
-      if (head.length > end) onData(client, head.subarray(end))
-      resolve()
-    })
-    socket.write(handshakeRequest({ path: '/ws', headers: { Origin: origin, Authorization: `Bearer ${token}` } }))
+  const request = handshakeRequest({ path: '/ws', headers: { Origin: origin, Authorization: `Bearer ${token}` } })
+  const asked = new Map<number, number>()
+  const socket = await openWire(port, request, (frame, from) => onFrame(asked, frame, from))
+  socket.once('close', () => {
+    if (!isLeaving) lost++
   })
+  clients.push({ socket, asked, refs: 0 })
 }
 
 /** One connection for each of so many users. */

@@ -88,6 +88,16 @@ export function parseFrame(bytes: Buffer): { frame: Frame; size: number } | unde
   }
 }
 
+/** Hands on each whole frame. @returns the bytes of the one that is not whole yet */
+export function takeFrames(bytes: Buffer, hear: (frame: Frame) => void): Buffer {
+  let rest = bytes
+  for (let parsed = parseFrame(rest); parsed !== undefined; parsed = parseFrame(rest)) {
+    hear(parsed.frame)
+    rest = rest.subarray(parsed.size)
+  }
+  return rest
+}
+
 function lengthField(length: bigint, bits: 7 | 16 | 64 = length < 126n ? 7 : length < 65_536n ? 16 : 64): Buffer {
   if (bits === 7) return Buffer.from([Number(length)])
   if (bits === 16) {

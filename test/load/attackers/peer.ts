@@ -1,5 +1,6 @@
 /** One raw socket of an attacker: it sends what it is told to, and counts what comes of it. */
 import { connect, type Socket } from 'node:net'
+import { handshakeRequest } from '../../support/http-message.ts'
 
 export interface Target {
   readonly port: number
@@ -28,19 +29,9 @@ export function newReport(): AttackReport {
   return { statuses: {}, closes: {}, extensions: 0, ended: 0, sentBytes: 0, answers: 0, receivedBytes: 0 }
 }
 
-export function handshakeOf({ path, origin }: Target, token: string | undefined, more: readonly string[] = []): string {
-  const lines = [
-    `GET ${path} HTTP/1.1`,
-    'Host: localhost',
-    'Upgrade: websocket',
-    'Connection: Upgrade',
-    'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==',
-    'Sec-WebSocket-Version: 13',
-    `Origin: ${origin}`,
-    ...(token === undefined ? [] : [`Authorization: Bearer ${token}`]),
-    ...more
-  ]
-  return `${lines.join('\r\n')}\r\n\r\n`
+export function handshakeOf({ path, origin }: Target, token: string | undefined, more: readonly string[] = []): Buffer {
+  const headers = { Origin: origin, Authorization: token === undefined ? null : `Bearer ${token}` }
+  return handshakeRequest({ path, headers, rawHeaders: more })
 }
 
 export class Peer {

@@ -40,7 +40,7 @@ const resets = storm((attack, gone, count) => {
   const request = handshakeOf(attack.settings, attack.token())
   const stage = count % 6
   if (stage === 0) peer.socket.once('connect', () => peer.leave())
-  else if (stage === 1) peer.socket.write(request.slice(0, 60), () => peer.leave())
+  else if (stage === 1) peer.socket.write(request.subarray(0, 60), () => peer.leave())
   else if (stage === 2) peer.socket.write(request, () => peer.leave())
   else {
     peer.socket.write(request)
