@@ -3,10 +3,10 @@ import assert from 'node:assert/strict'
 import type { Socket } from 'node:net'
 import { type TestContext, test } from 'node:test'
 import { frame, opcodes } from '../support/frames.ts'
-import { gc } from '../support/gc.ts'
+import { collectGarbage, heapBytes } from '../support/gc.ts'
 import type { RawClient } from '../support/raw-client.ts'
 import { connectionsOf, eventually, until } from '../support/wait.ts'
-import { Target, turns } from './harness.ts'
+import { Target } from './harness.ts'
 
 const patient = { timeoutMs: 30_000 }
 const sockets = 200
@@ -27,12 +27,8 @@ const noiseBytes = 1_000_000
 
 /** After everything that can be collected was. */
 async function heldBytes(): Promise<number> {
-  for (let round = 0; round < 3; round++) {
-    await turns()
-    gc()
-  }
-  const { heapUsed, external } = process.memoryUsage()
-  return heapUsed + external
+  await collectGarbage()
+  return heapBytes()
 }
 
 interface Attack {

@@ -6,7 +6,7 @@ import type { WsGuardOptions } from '../../lib/route/options.ts'
 import { echo } from '../support/app.ts'
 import { selfSigned } from '../support/certificate.ts'
 import { opcodes } from '../support/frames.ts'
-import { gc } from '../support/gc.ts'
+import { gc, heapBytes } from '../support/gc.ts'
 import type { RawClient } from '../support/raw-client.ts'
 import { until } from '../support/wait.ts'
 import { Target, turns } from './harness.ts'
@@ -21,8 +21,7 @@ const tls = selfSigned()
 /** What is alive, in bytes. */
 function usedBytes(): number {
   gc()
-  const { heapUsed, external } = process.memoryUsage()
-  return heapUsed + external
+  return heapBytes()
 }
 
 async function openDeaf(

@@ -82,10 +82,7 @@ export class Bench {
   }
 
   static async start(name: ServerName): Promise<Bench> {
-    const [server, good] = await Promise.all([
-      Child.start(`servers/${name}.ts`, ['--expose-gc']),
-      Child.start('good-clients.ts')
-    ])
+    const [server, good] = await Promise.all([Child.start(`servers/${name}.ts`), Child.start('good-clients.ts')])
     const port = await server.ask<number>('port')
     const tokens = Array.from({ length: goodClients }, (_, at) => tokenOf(`good-${at}`))
     await good.ask('open', { target: { port, path, origin }, tokens, perSecond: goodPerSecond })

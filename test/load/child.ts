@@ -39,17 +39,17 @@ export class Child {
   }
 
   /** Starts a file of this folder. */
-  static async start(file: string, nodeOptions: readonly string[] = []): Promise<Child> {
+  static async start(file: string): Promise<Child> {
     const path = fileURLToPath(new URL(file, import.meta.url))
-    const execArgv = ['--import', 'tsx', ...nodeOptions]
+    const execArgv = ['--import', 'tsx']
     const child = new Child(fork(path, { execArgv, stdio: ['ignore', 'ignore', 'pipe', 'ipc'] }))
     await child.#expect(0, startMs, 'the start')
     return child
   }
 
   /** It ends with the test, if not before. */
-  static async startFor(t: TestContext, file: string, nodeOptions: readonly string[] = []): Promise<Child> {
-    const child = await Child.start(file, nodeOptions)
+  static async startFor(t: TestContext, file: string): Promise<Child> {
+    const child = await Child.start(file)
     t.after(() => child.kill())
     return child
   }

@@ -2,12 +2,13 @@
 import type { AddressInfo } from 'node:net'
 import { isDeepStrictEqual } from 'node:util'
 import type { FastifyInstance } from 'fastify'
+import { collectGarbage, heapBytes } from '../support/gc.ts'
 import { until } from '../support/wait.ts'
 import { answer } from './answer.ts'
 import { hastyApp, mainApp } from './cycles-routes.ts'
 import { expireEntries } from './cycles-store.ts'
 import { takeEvents, watchEvents, watched } from './cycles-watch.ts'
-import { type Counts, collectGarbage, heapBytes, listeners, resources, socketsOf } from './leak-probe.ts'
+import { type Counts, listeners, resources, socketsOf } from './leak-probe.ts'
 
 /** Sockets end within this time of their clients', and what they held with them. */
 const patienceMs = 10_000

@@ -35,7 +35,7 @@ interface Measured {
 test(`R2, P5: ${idle} idle connections beside ${busy} that send ${perSecond} messages a second`, {
   timeout: 280_000
 }, async (t) => {
-  const server = await Child.startFor(t, 'idle-server.ts', ['--expose-gc'])
+  const server = await Child.startFor(t, 'idle-server.ts')
   const clients = await Child.startFor(t, 'idle-clients.ts')
   const port = await server.ask<number>('start')
   const atRest = await server.ask<Counts>('atRest')

@@ -3,9 +3,10 @@ import type { AddressInfo } from 'node:net'
 import { setTimeout as after } from 'node:timers/promises'
 import type { FastifyInstance } from 'fastify'
 import { buildApp, echo } from '../support/app.ts'
+import { collectGarbage, heapBytes } from '../support/gc.ts'
 import { until } from '../support/wait.ts'
 import { answer } from './answer.ts'
-import { type Counts, collectGarbage, heapBytes, resources, socketsOf } from './leak-probe.ts'
+import { type Counts, resources, socketsOf } from './leak-probe.ts'
 import { Seconds, type SecondsReport } from './stolen.ts'
 
 /** Above what the test opens from its one address. */

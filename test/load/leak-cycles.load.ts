@@ -34,7 +34,7 @@ interface Judged {
 }
 
 test(`L1: ${cycles} connections that end in every way leave nothing behind`, { timeout: 280_000 }, async (t) => {
-  const program = await Child.startFor(t, 'cycles-server.ts', ['--expose-gc'])
+  const program = await Child.startFor(t, 'cycles-server.ts')
   const ports = await program.ask<Ports>('start')
   const atRest = await program.ask<Counts>('atRest')
   const harness = new Rounds(ports, () => program.ask('settle'))

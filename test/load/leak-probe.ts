@@ -1,27 +1,9 @@
-/** What a process holds: sockets and timers that keep it, listeners, memory after a collection, objects still reachable. */
+/** What a process holds: sockets and timers that keep it, listeners, objects still reachable. */
 import { channel } from 'node:diagnostics_channel'
 import type { EventEmitter } from 'node:events'
 import type { Server } from 'node:net'
-import { setImmediate as nextTurn } from 'node:timers/promises'
 import { eventTable } from '../../lib/connection/event-table.ts'
 import { connectionsOf } from '../support/wait.ts'
-
-/** Collections, each after a few turns of the loop: what a turn lets go may hold more. */
-const collections = 3
-const turnsBetween = 4
-
-export async function collectGarbage(): Promise<void> {
-  for (let count = 0; count < collections; count++) {
-    for (let turn = 0; turn < turnsBetween; turn++) await nextTurn()
-    globalThis.gc?.()
-  }
-}
-
-/** Heap and external memory in use. Ask after `collectGarbage`. */
-export function heapBytes(): number {
-  const { heapUsed, external } = process.memoryUsage()
-  return heapUsed + external
-}
 
 export type Counts = Record<string, number>
 

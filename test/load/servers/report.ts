@@ -1,8 +1,8 @@
 /** What the three servers have in common: they listen, and say how they are when the parent asks. */
 import type { AddressInfo } from 'node:net'
 import { monitorEventLoopDelay } from 'node:perf_hooks'
-import { setImmediate as nextTurn } from 'node:timers/promises'
 import type { FastifyInstance } from 'fastify'
+import { collectGarbage, heapBytes } from '../../support/gc.ts'
 import { connectionsOf } from '../../support/wait.ts'
 import { answer } from '../answer.ts'
 
@@ -72,12 +72,8 @@ export async function serve(app: FastifyInstance, stats: () => Readonly<Record<s
 }
 
 async function memory(): Promise<Memory> {
-  globalThis.gc?.()
-  // What a collection lets go of is freed in the turns after it.
-  await nextTurn()
-  globalThis.gc?.()
-  const { rss, heapUsed, external } = process.memoryUsage()
-  return { rss, bytes: heapUsed + external }
+  await collectGarbage()
+  return { rss: process.memoryUsage.rss(), bytes: heapBytes() }
 }
 
 async function holdings(app: FastifyInstance, stats: Holdings['stats']): Promise<Holdings> {
