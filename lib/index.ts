@@ -26,7 +26,7 @@ export { type Contract, defineContract, type MessageOf, type ReplyOf, type Serve
 export { CloseError, errorCodes, MessageError, OptionError } from './errors.ts'
 export { refusalReasons, refusalStatuses } from './handshake/refusal.ts'
 export { MemoryStore, type MemoryStoreOptions } from './limits/memory-store.ts'
-export { type Store, StoreFullError } from './limits/store.ts'
+export { type Store, StoreDownError, StoreFullError, type StoreListener } from './limits/store.ts'
 export { EncodeError } from './messages/encode.ts'
 export { optionTable } from './route/option-table.ts'
 export type {

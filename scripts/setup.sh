@@ -12,6 +12,8 @@ nginx-light         command -v nginx
 caddy               command -v caddy
 openssl             command -v openssl
 python3-websockets  /usr/bin/python3 -c "import websockets"
+redis-server        command -v redis-server
+redis-tools         command -v redis-cli
 '
 
 missing=$(
@@ -51,7 +53,7 @@ install_packages() {
   fi
   # Nor shall they start at the next boot: the tests run their own.
   if [ -d /run/systemd/system ]; then
-    for service in nginx caddy; do
+    for service in nginx caddy redis-server; do
       case " $missing" in *" $service"*) systemctl --quiet disable "$service" || true ;; esac
     done
   fi

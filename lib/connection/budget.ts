@@ -1,14 +1,19 @@
-import type { Store } from '../limits/store.ts'
+import type { MaybePromise, Store } from '../limits/store.ts'
 import type { Rate } from '../limits/token-bucket.ts'
 import type { Connection } from './connection.ts'
 import { isPromise } from './promises.ts'
 
 /**
  * Takes the one token of a message from the budget that a user's connections share; an empty one gives nothing. A store
- * that is down ends the connection: it never lets more through.
+ * that is down, and has no other way, ends the connection: it never lets more through.
  */
-export function takeUserToken(connection: Connection): boolean {
-  return askStore(connection, (store, subject, rate) => store.takeUserBudget(subject, 1, rate)) === true
+export function takeUserToken(connection: Connection): MaybePromise<boolean> {
+  const answer = askStore(connection, (store, subject, rate) => store.takeUserBudget(subject, 1, rate))
+  if (!isPromise(answer)) return answer === true
+  return Promise.resolve(answer).then(
+    (isTaken) => isTaken === true,
+    () => false
+  )
 }
 
 /** What a handler costs beyond the one token that every message costs (`handlers.x.cost`). */
@@ -25,8 +30,8 @@ function askStore(connection: Connection, ask: (store: Store, subject: string, r
   if (userMessages === false || subject === undefined) return true
   try {
     const answer = ask(connection.runtime.store, subject, userMessages)
-    // Not what the interface says; but a failure that nobody catches would end the process. Whoever says both yes and no
-    // has failed, so this asks by itself.
+    // A failure that nobody catches would end the process. Whoever says both yes and no has failed, so this asks by
+    // itself.
     if (isPromise(answer)) answer.then(undefined, () => connection.end('unavailable'))
     return answer
   } catch {

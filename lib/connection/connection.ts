@@ -11,7 +11,7 @@ import { discardUnread } from './discard.ts'
 import type { ConnectionEventName, EventPayload, OwnFields } from './event-table.ts'
 import type { GuardedSocket } from './guarded-socket.ts'
 import { hasRoom, put, releaseBuffered } from './outbound.ts'
-import type { Admitted, Frame, Job, Spell } from './parts.ts'
+import type { Admitted, Frame, Job, Spell, Waiting } from './parts.ts'
 import { isPromise } from './promises.ts'
 import type { Runtime } from './runtime.ts'
 import type { CloseInfo, ConnectionSettings, ConnectionState, WsConnection } from './types.ts'
@@ -20,7 +20,7 @@ import type { CloseInfo, ConnectionSettings, ConnectionState, WsConnection } fro
 export const abuseGraceMs = 250
 
 /** Why reading is paused; a socket reads again when no reason is left. */
-export const pausedBy = { limit: 1, queue: 2, drain: 4, auth: 8 } as const
+export const pausedBy = { limit: 1, queue: 2, drain: 4, auth: 8, budget: 16 } as const
 
 /**
  * The one place where the state of an open socket lives: open → closing → closed, each step once. What happens to
@@ -31,6 +31,8 @@ export class Connection implements WsConnection {
   readonly openedAt: number
   /** `openedAt` on the clock that never jumps. */
   readonly startedAt: number
+  /** When its handshake began, on the same clock: the client may have its 101 before we are back at it. */
+  readonly askedAt: number
   readonly ip: string
   readonly params: unknown
   readonly query: unknown
@@ -75,6 +77,8 @@ export class Connection implements WsConnection {
   refreshedSince: number = Number.NEGATIVE_INFINITY
   /** When the budget that the user's connections share was last found empty. */
   budgetRefusedAt: number = Number.NEGATIVE_INFINITY
+  /** Frames behind one for which the store is being asked. */
+  waiting: Waiting | undefined
 
   // Outbound: see outbound.ts.
   sent = 0
@@ -119,6 +123,7 @@ export class Connection implements WsConnection {
     this.runtime = runtime
     this.openedAt = runtime.clock.wall()
     this.startedAt = now
+    this.askedAt = admitted.askedAt
     this.ip = admitted.ip
     this.params = admitted.params
     this.query = admitted.query
@@ -171,7 +176,7 @@ export class Connection implements WsConnection {
   }
 
   subscribe(topic: string): Promise<boolean> {
-    return new Promise((resolve) => resolve(this.runtime.topics.subscribe(this, topic)))
+    return this.runtime.topics.subscribe(this, topic)
   }
 
   unsubscribe(topic: string): void {
@@ -336,6 +341,7 @@ export class Connection implements WsConnection {
     this.leaveWaiting?.()
     clearTimeout(this.spell?.timer)
     this.spell = undefined
+    this.waiting = undefined
     this.queue.length = 0
     this.queuedBytes = 0
     this.runtime.topics.release(this)

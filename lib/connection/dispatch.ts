@@ -1,6 +1,7 @@
 import type { FastifyRequest } from 'fastify'
 import type { CloseCause } from '../close-codes.ts'
 import { CloseError, type ErrorCode, errorCodes, isInstance, MessageError } from '../errors.ts'
+import { StoreDownError } from '../limits/store.ts'
 import { decode } from '../messages/decode.ts'
 import { encodeErrorMessage, encodeReply } from '../messages/encode.ts'
 import { chargeCost } from './budget.ts'
@@ -118,7 +119,8 @@ function failToOpen(connection: Connection, error: unknown): void {
   connection.becomeIdle()
   if (closeAsTold(connection, error)) return
   connection.reportError(error, 'onOpen')
-  connection.end('internal')
+  // A subscription of its own that the store cannot give: the client may come back.
+  connection.end(isInstance(error, StoreDownError) ? 'unavailable' : 'internal')
 }
 
 /** A CloseError; one whose fields throw is an error like any other. */

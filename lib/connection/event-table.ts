@@ -184,6 +184,24 @@ export const eventTable = {
     optional: ['sub', 'expiresAt'],
     reasons: ['auth']
   },
+  'ws.store': {
+    level: 'warn',
+    isSampled: true,
+    meaning: 'the store does not answer, or answers again',
+    labels: ['reason'],
+    details: ['errorCode'],
+    optional: ['errorCode'],
+    reasons: ['down', 'up']
+  },
+  'ws.bus_ignored': {
+    level: 'warn',
+    isSampled: true,
+    meaning: 'a message that came over the bus does not match the contract of this node',
+    labels: ['reason'],
+    details: [],
+    optional: [],
+    reasons: ['malformed', 'contract', 'type', 'schema']
+  },
   'ws.drain': {
     level: 'info',
     isSampled: false,

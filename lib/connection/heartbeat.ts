@@ -69,6 +69,7 @@ export function visit(connection: Connection, now: number): void {
   if (connection.paused || connection.isRunningHandler) connection.messageAt = now
   if (isExpired(connection) || now >= connection.lifetimeEndsAt) connection.end('session_expired')
   else if (now >= connection.authDeadline) missAuthDeadline(connection)
+  else if (connection.waiting !== undefined && now >= connection.waiting.deadline) connection.end('unavailable')
   else if (now >= connection.jobDeadline) connection.end('handler_timeout')
   else if (idleTimeoutMs !== false && now - connection.messageAt >= idleTimeoutMs) connection.end('idle')
   else {

@@ -27,6 +27,14 @@ export interface Spell {
   timer: NodeJS.Timeout | undefined
 }
 
+/** What came behind a frame for which the store is being asked. */
+export interface Waiting {
+  readonly frames: Frame[]
+  bytes: number
+  /** A store that has not answered by then, on the clock that never jumps, is down. */
+  readonly deadline: number
+}
+
 /** What the handshake hands over. */
 export interface Admitted {
   readonly user: unknown
@@ -34,5 +42,7 @@ export interface Admitted {
   readonly params: unknown
   readonly query: unknown
   readonly ip: string
+  /** When the handshake began, on the clock that never jumps. */
+  readonly askedAt: number
   readonly data: unknown
 }

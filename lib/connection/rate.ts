@@ -1,11 +1,13 @@
 import { errorCodes } from '../errors.ts'
+import type { MaybePromise } from '../limits/store.ts'
 import { parseJson, readRef } from '../messages/decode.ts'
 import { encodeErrorMessage } from '../messages/encode.ts'
 import { takeUserToken } from './budget.ts'
 import { type Connection, pausedBy } from './connection.ts'
 import { accept, isServed, strike } from './dispatch.ts'
 import { write } from './outbound.ts'
-import type { Frame, Spell } from './parts.ts'
+import type { Frame, Spell, Waiting } from './parts.ts'
+import { isPromise } from './promises.ts'
 
 /** Answers of a spell name at most so many dropped messages. */
 export const maxRefs = 64
@@ -24,10 +26,65 @@ const maxTimerMs = 2_147_483_647
  * @returns true when the frame is to be processed now
  */
 export function admit(connection: Connection, frame: Frame, now: number): boolean {
+  if (connection.waiting !== undefined) {
+    waitBehind(connection, connection.waiting, frame)
+    return false
+  }
   const isBehindOthers = connection.spell !== undefined && connection.spell.delayed.length > 0
-  if (!isBehindOthers && takeTokens(connection, frame.bytes, now)) return true
-  if (connection.state === 'open') exceed(connection, startSpell(connection, now), frame, now)
+  const isTaken = !isBehindOthers && takeTokens(connection, frame, now)
+  if (isTaken === true) return true
+  if (isPromise(isTaken)) {
+    waitForStore(connection, isTaken, frame, (later) => exceed(connection, startSpell(connection, later), frame, later))
+  } else if (connection.state === 'open') {
+    exceed(connection, startSpell(connection, now), frame, now)
+  }
   return false
+}
+
+/**
+ * While the store is asked for the user's budget, nothing is read: this frame and what ws had read behind it wait. A raw
+ * route's listeners have seen it already: there it only has to be paid for.
+ */
+function waitForStore(
+  connection: Connection,
+  answer: Promise<boolean>,
+  frame: Frame,
+  refuse: (now: number) => void
+): void {
+  const { clock } = connection.runtime
+  const { handlerTimeoutMs } = connection.settings
+  const waiting: Waiting = { frames: [], bytes: 0, deadline: clock.now() + handlerTimeoutMs }
+  connection.waiting = waiting
+  connection.pause(pausedBy.budget)
+  const kept = copyOf(frame)
+  void answer.then((isTaken) => {
+    if (!isServed(connection)) return
+    connection.waiting = undefined
+    const now = clock.now()
+    if (isTaken) serve(connection, kept, now)
+    else refuse(now)
+    for (const later of waiting.frames) {
+      if (isServed(connection) && admit(connection, later, now)) serve(connection, later, now)
+    }
+    if (connection.waiting === undefined) connection.resume(pausedBy.budget)
+  })
+}
+
+function serve(connection: Connection, frame: Frame, now: number): void {
+  accept(connection, frame, now)
+  pauseWhenEmpty(connection, now)
+}
+
+/** Bounded as what is delayed is. */
+function waitBehind(connection: Connection, waiting: Waiting, frame: Frame): void {
+  waiting.frames.push(copyOf(frame))
+  waiting.bytes += frame.bytes + frameOverheadBytes
+  if (waiting.bytes > connection.settings.limits.bytes.burst) endFlood(connection)
+}
+
+/** The frame is a view that would pin the 64 KiB chunk it came in. */
+function copyOf(frame: Frame): Frame {
+  return Buffer.isBuffer(frame.data) ? { ...frame, data: Buffer.from(frame.data) } : frame
 }
 
 /** After a message, and what its handler costs, was charged. */
@@ -39,17 +96,22 @@ function hasTokens({ messages, bytes }: Connection, now: number): boolean {
   return messages.available(now) >= 1 && bytes.available(now) >= 1
 }
 
-function takeTokens(connection: Connection, size: number, now: number): boolean {
-  if (!hasTokens(connection, now) || !takeUserBudget(connection, now)) return false
-  connection.messages.charge(1, now)
-  connection.bytes.charge(size, now)
-  return true
+/** The connection's own tokens are asked for first: a message that they refuse costs the user's budget nothing. */
+function takeTokens(connection: Connection, { bytes }: Frame, now: number): MaybePromise<boolean> {
+  if (!hasTokens(connection, now)) return false
+  const isTaken = takeUserToken(connection)
+  if (!isPromise(isTaken)) return payTokens(connection, isTaken, bytes, now)
+  return isTaken.then((isTakenLate) => payTokens(connection, isTakenLate, bytes, connection.runtime.clock.now()))
 }
 
-function takeUserBudget(connection: Connection, now: number): boolean {
-  if (takeUserToken(connection)) return true
-  connection.budgetRefusedAt = now
-  return false
+function payTokens(connection: Connection, isTaken: boolean, bytes: number, now: number): boolean {
+  if (isTaken) {
+    connection.messages.charge(1, now)
+    connection.bytes.charge(bytes, now)
+  } else {
+    connection.budgetRefusedAt = now
+  }
+  return isTaken
 }
 
 function startSpell(connection: Connection, now: number): Spell {
@@ -110,9 +172,18 @@ function onTimer(connection: Connection, spell: Spell): void {
 function serveDelayed(connection: Connection, spell: Spell, now: number): void {
   while (isServed(connection) && !connection.isPausedBy(pausedBy.queue)) {
     const frame = spell.delayed[0]
-    if (frame === undefined || !takeTokens(connection, frame.bytes, now)) return
+    const isTaken = frame !== undefined && connection.waiting === undefined && takeTokens(connection, frame, now)
+    if (frame === undefined || isTaken === false) return
     spell.delayed.shift()
     spell.delayedBytes -= frame.bytes + frameOverheadBytes
+    if (isPromise(isTaken)) {
+      // Back to its place: it was the first.
+      return waitForStore(connection, isTaken, frame, (later) => {
+        const current = startSpell(connection, later)
+        current.delayed.unshift(frame)
+        current.delayedBytes += frame.bytes + frameOverheadBytes
+      })
+    }
     accept(connection, frame, now)
   }
 }
@@ -149,8 +220,7 @@ function exceedRaw(connection: Connection, frame: Frame, now: number): void {
 
 function delay(connection: Connection, spell: Spell, frame: Frame): void {
   if (frame.isBinary) return connection.end('binary')
-  // A copy: the frame is a view that would pin the 64 KiB chunk it came in.
-  spell.delayed.push({ ...frame, data: Buffer.from(frame.data) })
+  spell.delayed.push(copyOf(frame))
   spell.delayedBytes += frame.bytes + frameOverheadBytes
   if (spell.delayedBytes > connection.settings.limits.bytes.burst) endFlood(connection)
 }

@@ -1,15 +1,5 @@
-import type { Identity } from '../limits/store.ts'
+import type { ConnectionQuery, Identity } from '../limits/store.ts'
 import type { Connection } from './connection.ts'
-
-/** Which connections a kick is for. Every criterion given must hold. */
-export interface ConnectionQuery {
-  readonly sub?: string
-  readonly sid?: string
-  readonly jti?: string
-  readonly ip?: string
-  readonly id?: string
-  readonly route?: string
-}
 
 /** Key → connections. A key with one connection holds it bare: most users have one, and a Set costs 200 bytes. */
 class Index {

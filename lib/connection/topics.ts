@@ -1,6 +1,7 @@
+import type { Store } from '../limits/store.ts'
 import type { Connection } from './connection.ts'
 import { write } from './outbound.ts'
-import { catchLate } from './promises.ts'
+import { catchLate, isPromise } from './promises.ts'
 import type { ConnectionSettings } from './types.ts'
 
 /** A longer name is refused: `limits.topics` bounds how many, this bounds what they take. */
@@ -17,6 +18,9 @@ interface Broadcast {
   readonly rest: Set<Connection>
 }
 
+/** What topics need of the store: the way to the other nodes. */
+export type Bus = Pick<Store, 'subscribe' | 'unsubscribe' | 'publish'>
+
 /**
  * Who is subscribed to what on this node. Keys carry the contract's name, so that a topic of one contract never
  * reaches a connection of another (threat Z9).
@@ -25,21 +29,44 @@ export class Topics {
   readonly #subscribers = new Map<string, Set<Connection>>()
   /** At most one: the next broadcast finishes it first, so that none overtakes another. */
   #unfinished: Broadcast | undefined
+  readonly #bus: Bus
+
+  constructor(bus: Bus) {
+    this.#bus = bus
+  }
 
   get size(): number {
     return this.#subscribers.size
   }
 
-  /** @returns false when `limits.topics` is reached, the route's `topics` refuses it or the connection is ending */
-  subscribe(connection: Connection, topic: string): boolean {
-    const { contract, limits, topics } = connection.settings
+  /**
+   * @returns false when `limits.topics` is reached, the route's `topics` refuses it or the connection is ending
+   * @throws StoreDownError when the other nodes cannot be heard
+   */
+  async subscribe(connection: Connection, topic: string): Promise<boolean> {
+    const { contract } = connection.settings
     if (contract === undefined || connection.state !== 'open' || topic.length > maxTopicLength) return false
     const key = topicKey(contract.name, topic)
     connection.topicKeys ??= new Set()
-    if (connection.topicKeys.has(key)) return true
-    if (connection.topicKeys.size >= limits.topics) return false
+    const isKnown = connection.topicKeys.has(key)
+    if (!isKnown && !this.#join(connection, topic, key)) return false
+    try {
+      const live = this.#bus.subscribe(key)
+      if (isPromise(live)) await live
+    } catch (error) {
+      if (!isKnown) this.#drop(connection, key)
+      throw error
+    }
+    // It may have left, or ended, meanwhile.
+    return connection.topicKeys.has(key)
+  }
+
+  #join(connection: Connection, topic: string, key: string): boolean {
+    const { limits, topics } = connection.settings
+    const topicKeys = connection.topicKeys as Set<string>
+    if (topicKeys.size >= limits.topics) return false
     if (topics !== undefined && !isAllowed(connection, topic, topics)) return false
-    connection.topicKeys.add(key)
+    topicKeys.add(key)
     const subscribers = this.#subscribers.get(key) ?? new Set()
     this.#subscribers.set(key, subscribers.add(connection))
     return true
@@ -66,13 +93,19 @@ export class Topics {
     for (const key of connection.topicKeys ?? []) this.#drop(connection, key)
   }
 
+  /** To the subscribers of this node, and through the store to those of others. @returns how many of this node */
+  publish(contractName: string, topic: string, text: string): number {
+    const key = topicKey(contractName, topic)
+    quietly(() => this.#bus.publish(key, busPayload(contractName, text)))
+    return this.deliver(key, text)
+  }
+
   /**
    * Writes one encoded message to every subscriber of this node; beyond `deliveriesPerTurn` in the next turns.
    * @returns how many it was written to, or will be
    */
-  deliver(contractName: string, topic: string, text: string): number {
+  deliver(key: string, text: string): number {
     this.#continue(Number.POSITIVE_INFINITY)
-    const key = topicKey(contractName, topic)
     const subscribers = this.#subscribers.get(key)
     if (subscribers === undefined) return 0
     // Encoded once: a string would be for each subscriber.
@@ -110,7 +143,18 @@ export class Topics {
     connection.topicKeys?.delete(key)
     subscribers?.delete(connection)
     if (this.#unfinished?.key === key) this.#unfinished.rest.delete(connection)
-    if (subscribers?.size === 0) this.#subscribers.delete(key)
+    if (subscribers?.size !== 0) return
+    this.#subscribers.delete(key)
+    quietly(() => this.#bus.unsubscribe(key))
+  }
+}
+
+/** Where nobody waits for an answer, and an error of a store would end the process. */
+function quietly(tell: () => unknown): void {
+  try {
+    catchLate(tell())
+  } catch {
+    // A store that is down says so where it is asked.
   }
 }
 
@@ -129,4 +173,14 @@ function isAllowed(connection: Connection, topic: string, rule: NonNullable<Conn
 
 function topicKey(contractName: string, topic: string): string {
   return `${contractName}\n${topic}`
+}
+
+/** What is published: whose message it is, then its text. No name of a contract has a line break in it. */
+function busPayload(contractName: string, text: string): string {
+  return `${contractName}\n${text}`
+}
+
+/** The contract that a topic belongs to. */
+export function contractNameOf(key: string): string {
+  return key.slice(0, key.indexOf('\n'))
 }

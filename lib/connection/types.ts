@@ -47,8 +47,9 @@ export interface WsConnection<
   send<K extends ServerType<C>>(type: K, message: ServerMessageOf<C, K>): boolean
   /**
    * Subscribes to a topic of this contract.
-   * @returns true once it is live; false when the route's `topics` refuses it, `limits.topics` is reached or the
-   * connection is ending
+   * @returns true once it is live, on all nodes: a snapshot taken afterwards misses nothing; false when the route's
+   * `topics` refuses it, `limits.topics` is reached or the connection is ending
+   * @throws StoreDownError when the other nodes cannot be heard (`whenDown: 'closed'`)
    */
   subscribe(topic: string): Promise<boolean>
   unsubscribe(topic: string): void

@@ -24,6 +24,7 @@ export function accept(gate: Gate, socket: GuardedSocket, request: FastifyReques
     params: request.params,
     query: request.query,
     ip: addressOf(request),
+    askedAt: upgrade.askedAt,
     data: upgrade.data
   })
   rememberRequest(settings, request)

@@ -2,6 +2,7 @@ import type { IncomingMessage, Server } from 'node:http'
 import type { Duplex } from 'node:stream'
 import type { FastifyBaseLogger } from 'fastify'
 import type { Events } from '../connection/events.ts'
+import { systemClock } from '../connection/runtime.ts'
 import { endSocket, type RefusalReason, refusalReasons, refuseSocket } from './refusal.ts'
 import { checkUpgrade } from './request-shape.ts'
 import type { Owned, ServerSockets } from './server-sockets.ts'
@@ -61,6 +62,7 @@ export class UpgradeGuard {
       socket,
       head,
       url,
+      askedAt: systemClock.now(),
       secrets,
       deadline,
       releases,

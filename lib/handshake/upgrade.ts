@@ -12,6 +12,8 @@ export interface Upgrade {
   /** The URL as it came, and the credentials that were taken out of it. */
   readonly url: string
   readonly secrets: UrlSecrets['taken']
+  /** When it began, in ms on the clock that never jumps. */
+  readonly askedAt: number
   /** Ends the handshake whatever happens to it; cleared by the 101 (threat H8). */
   readonly deadline: NodeJS.Timeout
   /** Releases of the slots it holds; run when the socket closes, or at once when it already has. */

@@ -1,5 +1,6 @@
 import { OptionError } from '../errors.ts'
 import { type ExpiringEntry, ExpiringMap } from './expiring-map.ts'
+import { Refusals } from './refusals.ts'
 import { type AttemptsStore, type Identity, type Revocation, type Store, StoreFullError, type Ticket } from './store.ts'
 import { type Rate, TokenBucket } from './token-bucket.ts'
 
@@ -104,14 +105,12 @@ export class MemoryStore implements Store {
     options: object
   ) => AttemptsStore
   readonly #now: () => number
-  readonly #wall: () => number
   readonly #maxSlotKeys: number
   readonly #attempts: MemoryAttempts[] = []
   readonly #slots = new Map<string, number>()
   readonly #budgets: ExpiringMap<TokenBucket>
   readonly #tickets: ExpiringMap<Ticket>
-  readonly #revocations: ExpiringMap<number>
-  readonly #blocks: ExpiringMap<true>
+  readonly #refusals: Refusals
 
   /** @throws OptionError when `maxKeys` is not an integer from 1 to 4 000 000 */
   constructor(options: MemoryStoreOptions = {}) {
@@ -120,12 +119,10 @@ export class MemoryStore implements Store {
       throw new OptionError(`store: maxKeys must be an integer from 1 to ${highestMaxKeys}`)
     }
     this.#now = options.now ?? (() => performance.now())
-    this.#wall = options.wall ?? options.now ?? Date.now
     this.#maxSlotKeys = maxKeys * slotKeysFactor
     this.#budgets = new ExpiringMap(maxKeys)
     this.#tickets = new ExpiringMap(maxKeys)
-    this.#revocations = new ExpiringMap(maxKeys)
-    this.#blocks = new ExpiringMap(maxKeys)
+    this.#refusals = new Refusals({ now: this.#now, wall: options.wall ?? options.now ?? Date.now }, maxKeys)
     const host: AttemptsHost = { now: this.#now, maxKeys, tables: this.#attempts }
     this.Attempts = class extends MemoryAttempts {
       constructor(_options: object) {
@@ -181,43 +178,31 @@ export class MemoryStore implements Store {
   }
 
   revoke(revocation: Revocation): void {
-    const now = this.#now()
-    const key = `${revocation.kind} ${revocation.value}`
-    const known = this.#revocations.get(key, now)
-    const issuedBefore = Math.max(revocation.issuedBefore, known?.value ?? Number.NEGATIVE_INFINITY)
-    const endsAt = Math.max(now + revocation.keepMs, known?.endsAt ?? Number.NEGATIVE_INFINITY)
-    if (!this.#revocations.set(key, issuedBefore, endsAt, now)) throw new StoreFullError('revocation')
+    this.#refusals.revoke(revocation)
   }
 
   block(subject: string, untilMs: number): void {
-    if (!this.#blocks.set(subject, true, untilMs, this.#wall())) throw new StoreFullError('block')
+    this.#refusals.block(subject, untilMs)
   }
 
   unblock(subject: string): void {
-    this.#blocks.delete(subject)
+    this.#refusals.unblock(subject)
   }
 
   isRefused(identity: Identity): boolean {
-    const { subject, sessionId, tokenId, issuedAt } = identity
-    return (
-      this.#blocks.get(subject, this.#wall()) !== undefined ||
-      this.#isRevoked('sub', subject, issuedAt) ||
-      this.#isRevoked('sid', sessionId, issuedAt) ||
-      this.#isRevoked('jti', tokenId, issuedAt)
-    )
+    return this.#refusals.isRefused(identity)
   }
 
-  #isRevoked(kind: Revocation['kind'], value: string | undefined, issuedAt = Number.NEGATIVE_INFINITY): boolean {
-    if (value === undefined) return false
-    const issuedBefore = this.#revocations.get(`${kind} ${value}`, this.#now())?.value
-    if (issuedBefore === undefined) return false
-    // Negated, so that a NaN is refused.
-    return !(Math.floor(issuedAt / 1000) > Math.floor(issuedBefore / 1000))
-  }
+  /** There is no other node: what this one does to its own connections is all there is to do. */
+  open(): void {}
+  disconnect(): void {}
+  subscribe(): void {}
+  unsubscribe(): void {}
+  publish(): void {}
 
   sizes(): Readonly<Record<string, number>> {
-    const count = (table: ExpiringMap<unknown>, now = this.#now()): number => {
-      table.sweep(now)
+    const count = (table: ExpiringMap<unknown>): number => {
+      table.sweep(this.#now())
       return table.size
     }
     return {
@@ -226,8 +211,7 @@ export class MemoryStore implements Store {
       slots: this.#slots.size,
       userBudgets: count(this.#budgets),
       tickets: count(this.#tickets),
-      revocations: count(this.#revocations),
-      blocks: count(this.#blocks, this.#wall())
+      ...this.#refusals.sizes()
     }
   }
 
@@ -237,7 +221,9 @@ export class MemoryStore implements Store {
       counting.clear()
       punished.clear()
     }
-    for (const table of [this.#budgets, this.#tickets, this.#revocations, this.#blocks]) table.clear()
+    this.#budgets.clear()
+    this.#tickets.clear()
+    this.#refusals.clear()
     this.#slots.clear()
   }
 }

@@ -36,6 +36,45 @@ export interface Revocation {
   readonly keepMs: number
 }
 
+/** Which connections a kick is for. Every criterion given must hold. */
+export interface ConnectionQuery {
+  readonly sub?: string
+  readonly sid?: string
+  readonly jti?: string
+  readonly ip?: string
+  readonly id?: string
+  readonly route?: string
+}
+
+export const kickCriteria: readonly string[] = [
+  'sub',
+  'sid',
+  'jti',
+  'ip',
+  'id',
+  'route'
+] satisfies (keyof ConnectionQuery)[]
+
+/** Connections that shall end. */
+export interface Kick {
+  readonly query: ConnectionQuery
+  readonly reason?: string | undefined
+  /** Only those whose credential was issued before, or in the same second; ms since the epoch. */
+  readonly issuedBefore?: number
+  /** Only those whose handshake began at least so many ms ago: who came later is not meant. */
+  readonly openForMs?: number
+}
+
+/** What a node does with what comes from the other nodes. Nothing here may throw. */
+export interface StoreListener {
+  /** Published elsewhere to a topic that is subscribed to here. It comes from outside: to be checked before use. */
+  onMessage(topicKey: string, payload: string): void
+  /** Revoked, blocked or disconnected elsewhere, perhaps a while ago. */
+  onKick(kick: Kick): void
+  /** `errorCode` says what was wrong when it went down. */
+  onState(state: 'up' | 'down', errorCode?: string): void
+}
+
 /** The store contract of @fastify/rate-limit. `timeWindow` and `ttl` in ms; exceeded when `current > max`. */
 export interface AttemptsStore {
   incr(
@@ -49,10 +88,15 @@ export interface AttemptsStore {
 }
 
 /**
- * Where limits, tickets and revocations live. An implementation fails closed: when it cannot know, it answers as if
+ * Where limits, tickets, revocations and topics live, and how a node reaches the others. An implementation fails closed: when it cannot know, it answers as if
  * the limit were reached, or throws; the handshake is then refused.
  */
 export interface Store {
+  /**
+   * Called once, before anything else. Settles when the store answers, or after a moment in which it did not: an app
+   * boots without it.
+   */
+  open(listener: StoreListener): MaybePromise<void>
   /** Passed to @fastify/rate-limit as its `store`. */
   readonly Attempts: new (
     options: object
@@ -61,10 +105,11 @@ export interface Store {
   acquireSlot(key: string, max: number): MaybePromise<boolean>
   releaseSlot(key: string): void
   /**
-   * limits.userMessages: a token bucket shared by all connections of a user. False: not admitted. Answers at once,
-   * because it is asked for every message: a store on the network hands out batches.
+   * limits.userMessages: a token bucket shared by all connections of a user. False: not admitted. It is asked for every
+   * message: a store on the network takes batches and answers from them at once; while it answers by a promise, the
+   * connection is not read.
    */
-  takeUserBudget(subject: string, cost: number, rate: Rate): boolean
+  takeUserBudget(subject: string, cost: number, rate: Rate): MaybePromise<boolean>
   /** Takes from the same bucket whether it is there or not: what a handler costs beyond the token of its message. */
   chargeUserBudget(subject: string, cost: number, rate: Rate): void
   /** @throws StoreFullError */
@@ -76,6 +121,16 @@ export interface Store {
   /** Refuses a subject until a time on the wall clock, in ms since the epoch; the last call holds. @throws StoreFullError */
   block(subject: string, untilMs: number): MaybePromise<void>
   unblock(subject: string): MaybePromise<void>
+  /**
+   * Tells the other nodes to end connections, also those that do not listen just now.
+   * @throws StoreDownError when that cannot be known
+   */
+  disconnect(query: ConnectionQuery, reason: string | undefined): MaybePromise<void>
+  /** Messages published elsewhere to this topic reach `onMessage` once it has settled. @throws StoreDownError */
+  subscribe(topicKey: string): MaybePromise<void>
+  unsubscribe(topicKey: string): void
+  /** To the other nodes that have subscribed; in the order of the calls, each at most once. */
+  publish(topicKey: string, payload: string): void
   /** True when revoked or blocked. A credential without `issuedAt` counts as issued before any revocation. */
   isRefused(identity: Identity): MaybePromise<boolean>
   /** Live entries by table, for `stats()` and leak tests. */
@@ -83,9 +138,38 @@ export interface Store {
   close(): MaybePromise<void>
 }
 
+/** What a store of your own must have, for the check at boot. */
+export const storeMethods: readonly (keyof Store)[] = [
+  'open',
+  'Attempts',
+  'acquireSlot',
+  'releaseSlot',
+  'takeUserBudget',
+  'chargeUserBudget',
+  'putTicket',
+  'takeTicket',
+  'revoke',
+  'block',
+  'unblock',
+  'disconnect',
+  'subscribe',
+  'unsubscribe',
+  'publish',
+  'isRefused',
+  'sizes',
+  'close'
+]
+
 /**
  * A ticket, revocation or block that found no room, although everything expired was thrown away. `code` is
  * `WSG_ERR_STORE_FULL`, `statusCode` 503: in an HTTP handler that issues tickets it is the right answer as it is.
  */
 export const StoreFullError: FastifyErrorConstructor<{ code: 'WSG_ERR_STORE_FULL'; statusCode: 503 }, [string]> =
   createError('WSG_ERR_STORE_FULL', 'fastify-ws-guard: no room for another %s', 503)
+
+/**
+ * The store cannot say, or could not be told: it does not answer, not in time, or with an error. `code` is
+ * `WSG_ERR_STORE_DOWN`, `statusCode` 503: in an HTTP handler it is the right answer as it is.
+ */
+export const StoreDownError: FastifyErrorConstructor<{ code: 'WSG_ERR_STORE_DOWN'; statusCode: 503 }, [string]> =
+  createError('WSG_ERR_STORE_DOWN', 'fastify-ws-guard: the store is down (%s)', 503)

@@ -26,6 +26,7 @@ import { headerLines, upgradeHeadersFor } from '../handshake/upgrade-headers.ts'
 import { MemoryStore } from '../limits/memory-store.ts'
 import type { Store } from '../limits/store.ts'
 import { checkOwnVerifier, checkTogether, type QueryNames } from './check-options.ts'
+import { listenToStore } from './listen-to-store.ts'
 import type { WsGuardOptions } from './options.ts'
 import { completeInjectWS, markPlainRoute, plainErrorHandler } from './plain-routes.ts'
 import { type RouteContext, registerRoute } from './register-route.ts'
@@ -91,6 +92,7 @@ export async function install(app: FastifyInstance, options: WsGuardOptions): Pr
     return this
   } as FastifyInstance['wsRoute'])
   app.decorate('wsGuard', createWsGuard(context, guard))
+  await runtime.store.open(listenToStore(app, context))
   app.addHook('onReady', async () => checkReady(app, context, guard))
   app.addHook('onClose', async () => {
     await parts.shutdown.drained
@@ -120,13 +122,14 @@ function makeParts(given: WsGuardOptions): Parts {
   checkOwnVerifier(options.auth, values, where)
   const origins = values.get<OriginPolicy | undefined>('origins')
   if (origins !== undefined) compileOrigins(origins, values.get('hosts'), `${where}: origins`)
+  const store = values.get<Store | undefined>('store') ?? new MemoryStore()
   const runtime: Runtime = {
     clock: systemClock,
     closeCodes: closeCodesOf(values.get('closeCodes')),
     events: new Events(values.get('logSamplePerSecond'), systemClock.now),
     registry: new Registry(),
-    topics: new Topics(),
-    store: values.get<Store | undefined>('store') ?? new MemoryStore(),
+    topics: new Topics(store),
+    store,
     sendBuffers: createSendBuffers(values.get('limits.totalBufferedBytes'))
   }
   return {

@@ -2,6 +2,7 @@ import { validateHeaderName, validateHeaderValue } from 'node:http'
 import { type CloseCodeName, closeCodePresets, closeCodes, isSendableCloseCode } from '../close-codes.ts'
 import { credentialSources } from '../handshake/credentials.ts'
 import { credentialPrefixes } from '../handshake/request-shape.ts'
+import { storeMethods } from '../limits/store.ts'
 import { isObject } from '../messages/is-object.ts'
 
 /** What an option may be: in words, for the error, and as a test. */
@@ -87,8 +88,8 @@ export const credentialFrom: OptionCheck = {
     new Set(value as unknown[]).size === (value as unknown[]).length
 }
 export const store: OptionCheck = {
-  allowed: 'a store (see the type Store)',
-  accepts: (value) => isObject(value) && typeof value.acquireSlot === 'function' && typeof value.Attempts === 'function'
+  allowed: `a store: an object with the methods ${storeMethods.join(', ')} (see the type Store)`,
+  accepts: (value) => isObject(value) && storeMethods.every((name) => typeof value[name] === 'function')
 }
 
 // RFC 6455 section 4.1: a subprotocol is a token of RFC 7230.

@@ -1,13 +1,20 @@
 import type { Connection } from '../connection/connection.ts'
-import type { ConnectionQuery } from '../connection/registry.ts'
-import { revoke as endRevoked } from '../connection/session.ts'
+import { kick } from '../connection/kick.ts'
 import type { Contract, ServerMessageOf, ServerType } from '../contract.ts'
 import { OptionError } from '../errors.ts'
 import { compileOrigins, type OriginPolicy } from '../handshake/origin.ts'
 import type { HandshakeSettings } from '../handshake/settings.ts'
-import { issueTicket, maxTicketTtlMs, takesTickets } from '../handshake/tickets.ts'
+import { copyOfUser, issueTicket, maxTicketTtlMs, takesTickets } from '../handshake/tickets.ts'
 import type { UpgradeGuard } from '../handshake/upgrade-guard.ts'
-import type { MaybePromise, Revocation, RevocationKind, Store } from '../limits/store.ts'
+import {
+  type ConnectionQuery,
+  type Kick,
+  kickCriteria,
+  type MaybePromise,
+  type Revocation,
+  type RevocationKind,
+  type Store
+} from '../limits/store.ts'
 import type { RouteContext } from './register-route.ts'
 
 /** A revocation is kept as long as the longest-lived credential it refuses: 30 days unless said otherwise. */
@@ -33,7 +40,8 @@ export interface WsGuard {
   /** Open connections of this node. */
   readonly connections: number
   /**
-   * Sends a message to all subscribers of a topic, encoded once.
+   * Sends a message to all subscribers of a topic, on all nodes, encoded once. Another node gets it at most once: one
+   * that the store cannot reach just now does not.
    * @returns to how many connections of this node it was written
    * @throws EncodeError when the message does not match its schema; OptionError for a contract no route has
    */
@@ -43,13 +51,18 @@ export interface WsGuard {
     type: K,
     message: ServerMessageOf<C, K>
   ): number
-  /** Closes with 4003 all connections for which every criterion given holds. @returns how many were closed here */
+  /**
+   * Closes with 4003 all connections for which every criterion given holds, on all nodes.
+   * @returns how many were closed here; they are closed before the store is asked
+   * @throws StoreDownError when the other nodes could not be told
+   */
   disconnect(query: ConnectionQuery, options?: { readonly reason?: string }): Promise<number>
   /**
    * Closes connections and refuses credentials issued before `issuedBefore` (ms since the epoch; now by default) or in
-   * the same second; logging in again works. Kept for `keepMs`: as long as your longest-lived token, 30 days by default.
+   * the same second; logging in again works. On all nodes, kept for `keepMs`: as long as your longest-lived token, 30
+   * days by default.
    * @returns how many were closed here; they are closed before the store is asked
-   * @throws OptionError for seconds in place of ms; what the store throws
+   * @throws OptionError for seconds in place of ms; StoreDownError when the other nodes could not be told
    */
   revoke(
     query: { readonly sub?: string; readonly sid?: string; readonly jti?: string },
@@ -60,7 +73,7 @@ export interface WsGuard {
   unblock(query: { readonly sub: string }): Promise<void>
   /**
    * A single-use credential for one handshake, at most 30 s old, bound to a route and, where given, an Origin. `user` is
-   * plain data and becomes `connection.user` as it is now, as a copy. Without an `issuedAt` of its own (`iat`) the
+   * plain JSON and becomes `connection.user` as it is now, as a copy. Without an `issuedAt` of its own (`iat`) the
    * credential counts as issued now: a later `revoke` refuses it, one before it does not, so ask your own session first.
    */
   issueTicket(options: {
@@ -78,10 +91,11 @@ export interface WsGuard {
 export function createWsGuard(context: RouteContext, guard: UpgradeGuard): WsGuard {
   const { runtime, admission } = context.gate
   const { registry, store, topics } = runtime
-  const kick = (query: ConnectionQuery, reason?: string, isMeant = (_: Connection): boolean => true): number => {
-    const found = registry.find(query).filter((connection) => connection.state === 'open' && isMeant(connection))
-    for (const connection of found) endRevoked(connection, reason)
-    return found.length
+  /** Here at once; and again when the store knows of it, which may take its time: somebody may come in meanwhile. */
+  const kickAll = async (order: Kick, tell: () => MaybePromise<void>): Promise<number> => {
+    const closed = kick(registry, order)
+    await tell()
+    return closed + kick(registry, order)
   }
   return {
     get connections() {
@@ -91,11 +105,13 @@ export function createWsGuard(context: RouteContext, guard: UpgradeGuard): WsGua
       const outgoing = context.contracts.get(contract)?.outgoing.get(type)
       if (outgoing === undefined)
         throw new OptionError(`publish: no route has a contract with the message "${String(type)}"`)
-      return topics.deliver(contract.name, topic, outgoing.encode(message))
+      return topics.publish(contract.name, topic, outgoing.encode(message))
     },
     disconnect: async (query, { reason } = {}) => {
       checkQuery(query)
-      return kick(query, reason)
+      const closed = kick(registry, { query, reason })
+      await store.disconnect(query, reason)
+      return closed
     },
     revoke: async (query, { issuedBefore, keepMs = defaultKeepMs } = {}) => {
       const criterion = criterionOf(query)
@@ -104,18 +120,12 @@ export function createWsGuard(context: RouteContext, guard: UpgradeGuard): WsGua
       const names = { [criterion.kind]: criterion.value }
       const before = issuedBefore ?? latestIssue(registry.find(names), runtime.clock.wall())
       const revocation = makeRevocation(criterion, before, keepMs)
-      return kickTwice(
-        () => kick(names, undefined, (connection) => isIssuedBefore(connection, revocation.issuedBefore)),
-        () => store.revoke(revocation)
-      )
+      return kickAll({ query: names, issuedBefore: revocation.issuedBefore }, () => store.revoke(revocation))
     },
     block: async ({ sub }, { untilMs }) => {
       checkQuery({ sub })
       checkTime('block: "untilMs"', untilMs)
-      return kickTwice(
-        () => kick({ sub }),
-        () => store.block(sub, untilMs)
-      )
+      return kickAll({ query: { sub } }, () => store.block(sub, untilMs))
     },
     unblock: async ({ sub }) => {
       checkQuery({ sub })
@@ -128,7 +138,7 @@ export function createWsGuard(context: RouteContext, guard: UpgradeGuard): WsGua
       }
       if (user === undefined || user === null) throw new OptionError('issueTicket: "user" is missing')
       if (origin !== undefined) checkTicketOrigin(origin)
-      const copy = copyOf(user)
+      const copy = copyOfUser(user)
       const identity = settings.auth.authenticator.identify(copy, copy)
       if (identity === undefined) throw new OptionError('issueTicket: "user" needs a "sub", or the route auth.identity')
       const issued = Object.freeze({ ...identity, issuedAt: identity.issuedAt ?? runtime.clock.wall() })
@@ -155,22 +165,11 @@ function checkTicketOrigin(origin: string): void {
   if (origin.includes('*')) throw new OptionError('issueTicket: "origin" must be one origin, without a *')
 }
 
-/** What the caller does to its object afterwards does not reach the connection; nor would it through a network. */
-function copyOf(user: unknown): unknown {
-  try {
-    return structuredClone(user)
-  } catch {
-    throw new OptionError('issueTicket: "user" must be plain data: it is kept as a copy until the ticket is used')
-  }
-}
-
-const criteria: readonly string[] = ['sub', 'sid', 'jti', 'ip', 'id', 'route'] satisfies (keyof ConnectionQuery)[]
-
 /** A criterion that is misspelt or undefined must not widen a kick to everybody else. */
 function checkQuery(query: ConnectionQuery): void {
   const given = Object.entries(query ?? {})
-  if (given.length === 0 || given.some(([name, value]) => !criteria.includes(name) || typeof value !== 'string')) {
-    throw new OptionError(`name at least one of ${criteria.join(', ')}, each a string and none undefined`)
+  if (given.length === 0 || given.some(([name, value]) => !kickCriteria.includes(name) || typeof value !== 'string')) {
+    throw new OptionError(`name at least one of ${kickCriteria.join(', ')}, each a string and none undefined`)
   }
 }
 
@@ -217,20 +216,6 @@ function makeRevocation(
 ): Revocation {
   const issuedBefore = criterion.kind === 'jti' ? Number.POSITIVE_INFINITY : before
   return { ...criterion, issuedBefore, keepMs }
-}
-
-/** `iat` is in whole seconds: a credential of the same second is one of those that are revoked. */
-function isIssuedBefore({ identity, openedAt }: Connection, issuedBefore: number): boolean {
-  const issuedAt = identity?.issuedAt
-  if (issuedAt === undefined || openedAt <= issuedBefore) return true
-  return Math.floor(issuedAt / 1000) <= Math.floor(issuedBefore / 1000)
-}
-
-/** At once, and again when the store refuses them: it may take its time, and somebody may come in meanwhile. */
-async function kickTwice(kick: () => number, refuse: () => MaybePromise<void>): Promise<number> {
-  const closed = kick()
-  await refuse()
-  return closed + kick()
 }
 
 function postureOf(settings: HandshakeSettings): RoutePosture {

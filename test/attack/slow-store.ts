@@ -112,6 +112,12 @@ export class SlowStore implements Store {
     return this.#call('isRefused', () => this.memory.isRefused(identity))
   }
 
+  open(): void {}
+  disconnect(): void {}
+  subscribe(): void {}
+  unsubscribe(): void {}
+  publish(): void {}
+
   sizes(): Readonly<Record<string, number>> {
     return this.memory.sizes()
   }

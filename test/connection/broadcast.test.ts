@@ -30,7 +30,7 @@ async function crowd(t: TestContext): Promise<Crowd> {
     guard,
     members,
     publish: (text, topic = 'room') =>
-      guard.runtime.topics.deliver('house', topic, JSON.stringify({ type: 'said', text })),
+      guard.runtime.topics.publish('house', topic, JSON.stringify({ type: 'said', text })),
     waiting: () => members.filter(({ connection }) => connection.sent === 0)
   }
 }

@@ -2,7 +2,6 @@
 import assert from 'node:assert/strict'
 import { type TestContext, test } from 'node:test'
 import type { WsConnection } from '../../lib/connection/types.ts'
-import { MemoryStore } from '../../lib/limits/memory-store.ts'
 import type { WsGuard } from '../../lib/route/ws-guard.ts'
 import {
   assertNothingHeld,
@@ -14,6 +13,7 @@ import {
   rawClient
 } from '../handshake/harness.ts'
 import { echo } from '../support/app.ts'
+import { defaultStore } from '../support/default-store.ts'
 import { closeOf, opcodes } from '../support/frames.ts'
 import type { RawClient } from '../support/raw-client.ts'
 import { until } from '../support/wait.ts'
@@ -59,12 +59,12 @@ test('Z2: a message whose own authorize outlasts the credential is not run', asy
 
 for (const inMessage of [false, true]) {
   test(`Z2: who expires while authorize thinks is not opened, ${inMessage ? 'by message' : 'by header'}`, async (t) => {
-    const exp = (Date.now() + 400) / 1000
-    const user = { sub: 'alice', exp }
+    const user = { sub: 'alice', exp: 0 }
     const { app, port, open } = await appWith(t, {
-      authorize: () => until(() => Date.now() >= exp * 1000),
+      authorize: () => until(() => Date.now() >= user.exp * 1000),
       onOpen: () => assert.fail('not opened')
     })
+    user.exp = (Date.now() + 400) / 1000
     let client: RawClient
     if (inMessage) {
       client = await rawClient(t, port)
@@ -254,7 +254,7 @@ test('Z6: of 200 connections each gets a lifetime of its own, all within 10 %', 
 })
 
 test('Z10: the 11th connection of a user is 429, and a slot is back after a reset, a kick and an expiry', async (t) => {
-  const store = new MemoryStore()
+  const store = defaultStore()
   const ids: string[] = []
   const { app, open } = await appWith(t, { onOpen: ({ id }: WsConnection) => void ids.push(id) }, { store })
   const exp = (Date.now() + 1500) / 1000

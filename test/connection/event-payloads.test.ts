@@ -7,6 +7,8 @@ import { closeCauses } from '../../lib/close-codes.ts'
 import { eventFields, eventTable, type WsEvent, type WsEventName } from '../../lib/connection/event-table.ts'
 import { defineContract } from '../../lib/contract.ts'
 import { refusalReasons } from '../../lib/handshake/refusal.ts'
+import { MemoryStore } from '../../lib/limits/memory-store.ts'
+import type { StoreListener } from '../../lib/limits/store.ts'
 import { goodHeaders, guarded, listen, rawClient } from '../handshake/harness.ts'
 import { echo, tokenFor } from '../support/app.ts'
 import type { LogLine } from '../support/log-capture.ts'
@@ -83,6 +85,23 @@ async function play({ app, open, refused }: Scene): Promise<void> {
   await unread.sendJson({ type: 'go' })
 }
 
+/** What a store with other nodes has to say. */
+class StoreOfMany extends MemoryStore {
+  #listener: StoreListener | undefined
+
+  override open(listener?: StoreListener): void {
+    this.#listener = listener
+  }
+
+  speak(): void {
+    this.#listener?.onState('down', 'no answer in time')
+    this.#listener?.onState('up')
+    for (const payload of ['', 'echo\n{', 'echo\n{"type":"other"}', 'echo\n{"type":"said","text":5}']) {
+      this.#listener?.onMessage('echo\nroom', payload)
+    }
+  }
+}
+
 interface Recording {
   readonly messages: readonly WsEvent[]
   readonly lines: readonly LogLine[]
@@ -91,7 +110,8 @@ interface Recording {
 /** What an app with real sockets says on its channels and in its log, from its first handshake to its last word. */
 async function recording(t: TestContext): Promise<Recording> {
   const messages = recordEvents(t)
-  const { app, logs } = await guarded(t, { guard: { shutdown: { timeoutMs: 500 } } })
+  const store = new StoreOfMany()
+  const { app, logs } = await guarded(t, { guard: { store, shutdown: { timeoutMs: 500 } } })
   declareRoutes(app)
   const port = await listen(app)
   const open = async (path: string, ...sent: unknown[]): Promise<RawClient> => {
@@ -107,6 +127,7 @@ async function recording(t: TestContext): Promise<Recording> {
     client.destroy()
   }
   await play({ app, open, refused })
+  store.speak()
   const awaited = eventNames.filter((name) => name !== 'ws.drain')
   const missing = (): WsEventName[] => awaited.filter((name) => only(messages, name).length === 0)
   await eventually(() => assert.deepEqual(missing(), []), { timeoutMs })

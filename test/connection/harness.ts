@@ -108,13 +108,14 @@ export class Guard {
   private constructor(options: GuardOptions) {
     this.#options = options
     const codes = Object.entries(closeCodes).map(([name, { code }]) => [name, code])
+    const store = options.store ?? new MemoryStore({ now: this.clock.now, wall: this.clock.wall })
     this.runtime = {
       clock: this.clock,
       closeCodes: { ...(Object.fromEntries(codes) as Record<CloseCodeName, number>), ...options.closeCodes },
       events: new Events(options.logSamplePerSecond ?? 1000, this.clock.now),
       registry: new Registry(),
-      topics: new Topics(),
-      store: options.store ?? new MemoryStore({ now: this.clock.now, wall: this.clock.wall }),
+      topics: new Topics(store),
+      store,
       sendBuffers: createSendBuffers(options.totalBufferedBytes ?? 268_435_456)
     }
     this.settings = this.#makeSettings()
@@ -178,6 +179,7 @@ export class Guard {
       params: {},
       query: {},
       ip: '203.0.113.7',
+      askedAt: this.clock.now(),
       data: undefined,
       ...(typeof admitted === 'function' ? admitted() : admitted)
     })

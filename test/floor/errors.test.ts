@@ -39,6 +39,7 @@ test('the entry point exports what is public, and nothing else', () => {
     'MemoryStore',
     'MessageError',
     'OptionError',
+    'StoreDownError',
     'StoreFullError',
     'closeCauses',
     'closeCodes',

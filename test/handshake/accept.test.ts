@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict'
 import { type TestContext, test } from 'node:test'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
-import { MemoryStore } from '../../lib/limits/memory-store.ts'
 import type { WsGuardOptions } from '../../lib/route/options.ts'
 import { injectWs } from '../../lib/testing.ts'
 import { echo, tokenFor } from '../support/app.ts'
+import { defaultStore } from '../support/default-store.ts'
 import { until, within } from '../support/wait.ts'
 import {
   assertNothingHeld,
@@ -108,7 +108,7 @@ test('a revoked user is 4003 after the first message, too', async (t) => {
 })
 
 test('Z10: one connection too many of a user is 1008 after the first message', async (t) => {
-  const store = new MemoryStore()
+  const store = defaultStore()
   const { app } = await byMessage(t, {}, { store, limits: { connections: { perUser: 1 } } })
   await using first = await authenticated(app, tokenFor(app, 'alice'))
   await first.receive('auth_ok')
@@ -142,7 +142,7 @@ for (const method of ['isRefused', 'acquireSlot'] as const) {
 }
 
 test('R2: a socket that is reset while its first message is verified gives every slot back', async (t) => {
-  const store = new MemoryStore()
+  const store = defaultStore()
   const held = gate(t)
   let waiting = false
   const verify = async (): Promise<object> => {

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { MemoryStore } from '../../lib/limits/memory-store.ts'
 import { injectWs } from '../../lib/testing.ts'
 import { echo, tokenFor } from '../support/app.ts'
+import { defaultStore } from '../support/default-store.ts'
 import { handshakeRequest } from '../support/http-message.ts'
 import { until } from '../support/wait.ts'
 import { assertNothingHeld, assertRefused, gate, goodHeaders, guarded, listen, rawClient } from './harness.ts'
@@ -10,7 +10,7 @@ import { assertNothingHeld, assertRefused, gate, goodHeaders, guarded, listen, r
 const handlers = { say() {}, ask: () => ({ items: [] }) }
 
 test('R2: total bounds all connections of the node', async (t) => {
-  const store = new MemoryStore()
+  const store = defaultStore()
   const { app, reasons } = await guarded(t, { guard: { store, auth: false, limits: { connections: { total: 2 } } } })
   app.wsRoute('/ws', { handler() {} })
   const first = await injectWs(app, '/ws', { remoteAddress: '10.0.0.1' })
@@ -29,7 +29,7 @@ test('R2: total bounds all connections of the node', async (t) => {
 })
 
 test('R2: perIp bounds an address, of IPv6 a /64', async (t) => {
-  const store = new MemoryStore()
+  const store = defaultStore()
   const { app, reasons } = await guarded(t, { guard: { store, auth: false, limits: { connections: { perIp: 1 } } } })
   app.wsRoute('/ws', { handler() {} })
   const from = (remoteAddress: string) => injectWs(app, '/ws', { remoteAddress })
@@ -47,7 +47,7 @@ test('R2: perIp bounds an address, of IPv6 a /64', async (t) => {
 })
 
 test('Z10: perUser bounds a subject, from any address and with any token', async (t) => {
-  const store = new MemoryStore()
+  const store = defaultStore()
   const { app, logs } = await guarded(t, { guard: { store, limits: { connections: { perUser: 2 } } } })
   app.wsRoute('/ws', { handler() {} })
   const port = await listen(app)
@@ -69,7 +69,7 @@ test('Z10: perUser bounds a subject, from any address and with any token', async
 })
 
 test('R2: of handshakes that race for the last slot one gets it', async (t) => {
-  const store = new MemoryStore()
+  const store = defaultStore()
   const { app } = await guarded(t, { guard: { store, limits: { connections: { perUser: 1 } } } })
   app.wsRoute('/ws', { handler() {} })
   const token = tokenFor(app)
@@ -80,7 +80,7 @@ test('R2: of handshakes that race for the last slot one gets it', async (t) => {
 })
 
 test('R2: slots come back from every refusal that follows them', async (t) => {
-  const store = new MemoryStore()
+  const store = defaultStore()
   const { app } = await guarded(t, { guard: { store } })
   const routes: Record<string, [object, number]> = {
     '/unauthorized': [{ auth: { verify: () => null } }, 401],
@@ -101,7 +101,7 @@ test('R2: slots come back from every refusal that follows them', async (t) => {
 })
 
 test('R2: slots come back from sockets that are reset, at every stage', async (t) => {
-  const store = new MemoryStore()
+  const store = defaultStore()
   const { app } = await guarded(t, { jwt: false, guard: { store } })
   const held = gate(t)
   let waiting = 0
@@ -134,7 +134,7 @@ test('R2: slots come back from sockets that are reset, at every stage', async (t
 })
 
 test('R2: a slot that a slow store grants after the socket is gone goes back at once', async (t) => {
-  const store = new MemoryStore()
+  const store = defaultStore()
   const held = gate(t)
   let asked = 0
   const acquire = store.acquireSlot.bind(store)
@@ -160,7 +160,7 @@ test('R2: a slot that a slow store grants after the socket is gone goes back at 
 })
 
 test('R2: unauthenticated bounds those that have not sent their first message', async (t) => {
-  const store = new MemoryStore()
+  const store = defaultStore()
   const guard = { store, auth: { from: ['message'] as const }, limits: { connections: { unauthenticated: 1 } } }
   const { app, reasons } = await guarded(t, { guard })
   app.wsRoute('/ws', { contract: echo, handlers })
@@ -178,7 +178,7 @@ test('R2: unauthenticated bounds those that have not sent their first message', 
 })
 
 test('N2: a store that cannot release holds no other slot, and ends no process', async (t) => {
-  const store = new MemoryStore()
+  const store = defaultStore()
   let released = 0
   Object.defineProperty(store, 'releaseSlot', {
     value: () => {

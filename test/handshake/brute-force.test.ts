@@ -2,8 +2,9 @@
 import assert from 'node:assert/strict'
 import { type TestContext, test } from 'node:test'
 import cookie from '@fastify/cookie'
-import { MemoryStore } from '../../lib/limits/memory-store.ts'
+import type { Store } from '../../lib/limits/store.ts'
 import { echo, origin } from '../support/app.ts'
+import { defaultStore } from '../support/default-store.ts'
 import { closeOf, opcodes } from '../support/frames.ts'
 import { assertNothingHeld, assertRefused, goodHeaders, guarded, listen, rawClient } from './harness.ts'
 import { ways } from './hostile-tokens.ts'
@@ -14,7 +15,7 @@ const atOnce = 50
 
 interface Target {
   readonly app: Awaited<ReturnType<typeof guarded>>['app']
-  readonly store: MemoryStore
+  readonly store: Store
   /** The tokens that a verifier was asked about. */
   readonly verified: string[]
   readonly guess: (n: number, path?: string, headers?: Record<string, string>) => Promise<number>
@@ -22,7 +23,7 @@ interface Target {
 
 /** Two routes with the same limits behind a proxy on this machine, which says where its clients are. */
 async function target(t: TestContext): Promise<Target> {
-  const store = new MemoryStore()
+  const store = defaultStore()
   const verified: string[] = []
   const verify = async (token: string): Promise<object | null> => {
     verified.push(token)

@@ -108,7 +108,7 @@ export function assertRefused({ statusCode, headers, body }: Answer, status: num
 }
 
 /** Nothing is left of any handshake or connection, once closeTimeoutMs has ended those whose FIN lies behind a flood. */
-export async function assertNothingHeld(app: FastifyInstance, store?: MemoryStore): Promise<void> {
+export async function assertNothingHeld(app: FastifyInstance, store?: Store): Promise<void> {
   const assertion = (): void => {
     const { handshakes, slots, unauthenticated, connections } = app.wsGuard.stats()
     const held = { handshakes, slots, unauthenticated, connections, stored: store?.sizes().slots ?? 0 }

@@ -2,9 +2,9 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { Type } from '@sinclair/typebox'
 import type { FastifyInstance } from 'fastify'
-import { MemoryStore } from '../../lib/limits/memory-store.ts'
 import { type InjectWsOptions, injectWs } from '../../lib/testing.ts'
 import { tokenFor } from '../support/app.ts'
+import { defaultStore } from '../support/default-store.ts'
 import { closeOf, opcodes } from '../support/frames.ts'
 import { eventually, within } from '../support/wait.ts'
 import {
@@ -154,7 +154,7 @@ test('R4: a refused socket has the bounds of its route', async (t) => {
 })
 
 test('R2: there are never more refused sockets than limits.connections.unauthenticated; the others get HTTP', async (t) => {
-  const store = new MemoryStore()
+  const store = defaultStore()
   const { app } = await closing(t, {}, { store, limits: { connections: { unauthenticated: 2 } } })
   const port = await listen(app)
   const statuses: number[] = []

@@ -1,9 +1,9 @@
 /** Threat R2 on the wire: a full house refuses one more, and is empty again however its guests have left. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { MemoryStore } from '../../lib/limits/memory-store.ts'
 import { Target } from '../attack/harness.ts'
 import { echo } from '../support/app.ts'
+import { defaultStore } from '../support/default-store.ts'
 import { handshakeRequest } from '../support/http-message.ts'
 import type { RawClient } from '../support/raw-client.ts'
 import { until } from '../support/wait.ts'
@@ -54,7 +54,7 @@ const refusals: Readonly<Record<string, number>> = {
 }
 
 test('R2: N + 1 are refused, and the count is back at 0 whatever ends them', async (t) => {
-  const store = new MemoryStore()
+  const store = defaultStore()
   const target = await Target.start(t, {
     guard: {
       store,

@@ -7,6 +7,7 @@ import { MemoryStore } from '../../lib/limits/memory-store.ts'
 import type { Ticket } from '../../lib/limits/store.ts'
 import { injectWs } from '../../lib/testing.ts'
 import { origin } from '../support/app.ts'
+import { defaultStore } from '../support/default-store.ts'
 import { handshakeRequest } from '../support/http-message.ts'
 import { until } from '../support/wait.ts'
 import {
@@ -27,7 +28,7 @@ const ticketOf = (overrides: Partial<Ticket> = {}): Ticket => ({
   ...overrides
 })
 
-async function withTickets(t: TestContext, store = new MemoryStore()): Promise<GuardedApp> {
+async function withTickets(t: TestContext, store = defaultStore()): Promise<GuardedApp> {
   const all = await guarded(t, {
     guard: { store, auth: { from: ['ticket'] }, limits: { connections: { perUser: 100 } } }
   })
@@ -183,19 +184,33 @@ test('A6: a ticket is for the route with its prefix', async (t) => {
 
 test('A6: a ticket stands for the user as it was when it was issued', async (t) => {
   const { app } = await withTickets(t)
-  const user = { sub: 'alice', roles: ['reader'], since: new Date(0) }
+  const user = { sub: 'alice', roles: ['reader'], team: undefined, score: 1.5, last: null }
   const { ticket } = await app.wsGuard.issueTicket({ user, route: '/ws' })
   user.sub = 'root'
   user.roles.push('admin')
   await using ws = await injectWs(app, `/ws?ticket=${ticket}`)
   assert.deepEqual(await ws.receive('user'), {
     type: 'user',
-    user: { sub: 'alice', roles: ['reader'], since: '1970-01-01T00:00:00.000Z' }
+    user: { sub: 'alice', roles: ['reader'], score: 1.5, last: null }
   })
-  await assert.rejects(app.wsGuard.issueTicket({ user: { sub: 'alice', save() {} }, route: '/ws' }), {
-    code: 'WSG_ERR_OPTION',
-    message: /"user" must be plain data/
-  })
+  const circle: Record<string, unknown> = { sub: 'alice' }
+  circle.self = circle
+  const others = [
+    { since: new Date(0) },
+    { rooms: new Map() },
+    { rooms: [new Set()] },
+    { save() {} },
+    { score: Number.NaN },
+    { id: 1n },
+    JSON.parse('{"__proto__":{"role":"admin"}}'),
+    circle
+  ]
+  for (const other of others) {
+    await assert.rejects(app.wsGuard.issueTicket({ user: { sub: 'alice', ...other }, route: '/ws' }), {
+      code: 'WSG_ERR_OPTION',
+      message: /"user" must be plain JSON/
+    })
+  }
   assert.equal(app.wsGuard.stats()['store.tickets'], 0)
 })
 

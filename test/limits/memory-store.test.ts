@@ -1,10 +1,9 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import rateLimit, { type FastifyRateLimitStoreCtor } from '@fastify/rate-limit'
 import fc from 'fast-check'
-import fastify from 'fastify'
 import { MemoryStore, type MemoryStoreOptions } from '../../lib/limits/memory-store.ts'
-import type { AttemptsStore, Identity, Ticket } from '../../lib/limits/store.ts'
+import type { AttemptsStore, Ticket } from '../../lib/limits/store.ts'
+import { testStore } from './store-suite.ts'
 
 function createStore(options: MemoryStoreOptions = {}) {
   const clock = { now: 1_700_000_000_000 }
@@ -26,33 +25,45 @@ function count(attempts: AttemptsStore, key: string, max = 2, timeWindow = 1000)
   return answer
 }
 
-test('attempts: a fixed window per key, with the time that is left of it', () => {
-  const { clock, store } = createStore()
-  const attempts = new store.Attempts({})
-  assert.deepEqual(count(attempts, 'a'), { current: 1, ttl: 1000 })
-  clock.now += 400
-  assert.deepEqual(count(attempts, 'a'), { current: 2, ttl: 600 })
-  assert.deepEqual(count(attempts, 'a'), { current: 3, ttl: 600 })
-  assert.deepEqual(count(attempts, 'a'), { current: 4, ttl: 600 })
-  assert.deepEqual(count(attempts, 'b'), { current: 1, ttl: 1000 })
-  clock.now += 600
-  assert.deepEqual(count(attempts, 'a'), { current: 1, ttl: 1000 })
-})
+testStore(
+  'MemoryStore',
+  () => {
+    const { clock, store } = createStore()
+    const advance = (ms: number): void => {
+      clock.now += ms
+    }
+    return { store, advance, wall: () => clock.now }
+  },
+  { spanMs: 60_000, slackMs: 0 }
+)
 
-test('attempts: a child counts for itself', () => {
+test('attempts: the sizes count every limiter, and those over their limit apart', () => {
   const { store } = createStore()
   const attempts = new store.Attempts({})
   count(attempts, 'a')
-  assert.equal(count(attempts.child({}), 'a').current, 1)
-  assert.equal(count(attempts, 'a').current, 2)
+  count(attempts.child({}), 'a')
   assert.equal(store.sizes().attempts, 2)
+  count(attempts, 'b', 0)
+  assert.deepEqual([store.sizes().attempts, store.sizes().punished], [2, 1])
 })
 
-test('attempts: max 0 refuses the first', () => {
-  const { store } = createStore()
+test('to the millisecond: a window, a ticket, a revocation, a block', () => {
+  const { clock, store } = createStore()
   const attempts = new store.Attempts({})
-  assert.equal(count(attempts, 'a', 0).current, 1)
-  assert.equal(store.sizes().punished, 1)
+  const until = clock.now + 1000
+  count(attempts, 'a')
+  store.putTicket('kept', ticket, 1000)
+  store.putTicket('late', ticket, 1000)
+  store.revoke({ kind: 'sub', value: 'ada', issuedBefore: now, keepMs: 1000 })
+  store.block('bob', until)
+  clock.now += 999
+  assert.deepEqual(count(attempts, 'a'), { current: 2, ttl: 1 })
+  assert.equal(store.takeTicket('kept'), ticket)
+  for (const subject of ['ada', 'bob']) assert.equal(store.isRefused({ subject }), true)
+  clock.now += 1
+  assert.deepEqual(count(attempts, 'a'), { current: 1, ttl: 1000 })
+  assert.equal(store.takeTicket('late'), undefined)
+  for (const subject of ['ada', 'bob']) assert.equal(store.isRefused({ subject }), false)
 })
 
 test('R1: no number of other keys makes a punished one forgotten', () => {
@@ -139,41 +150,6 @@ test('R1: whatever comes, within a window a key is never admitted more often tha
   )
 })
 
-test('R1: @fastify/rate-limit runs on it', async (t) => {
-  const { store } = createStore()
-  const app = fastify()
-  t.after(() => app.close())
-  const Attempts: FastifyRateLimitStoreCtor = store.Attempts
-  // The types of @fastify/rate-limit ask for a class of its own in one place and for this constructor in another.
-  await app.register(rateLimit, { global: false, store: Attempts as never })
-  app.get('/', { config: { rateLimit: { max: 2, timeWindow: '1 minute' } } }, () => 'ok')
-  const statuses: number[] = []
-  for (let index = 0; index < 4; index++) statuses.push((await app.inject('/')).statusCode)
-  assert.deepEqual(statuses, [200, 200, 429, 429])
-  assert.equal((await app.inject('/')).headers['retry-after'], '60')
-  assert.equal((await app.inject({ url: '/', remoteAddress: '192.0.2.1' })).statusCode, 200)
-})
-
-test('R2: slots are counted, given back, and leave nothing behind', () => {
-  const { store } = createStore()
-  assert.equal(store.acquireSlot('ip', 2), true)
-  assert.equal(store.acquireSlot('ip', 2), true)
-  assert.equal(store.acquireSlot('ip', 2), false)
-  assert.equal(store.acquireSlot('other', 2), true)
-  store.releaseSlot('ip')
-  assert.equal(store.acquireSlot('ip', 2), true)
-  for (const key of ['ip', 'ip', 'other']) store.releaseSlot(key)
-  assert.equal(store.sizes().slots, 0)
-})
-
-test('R2: a slot given back twice does not make room for one more', () => {
-  const { store } = createStore()
-  store.releaseSlot('ip')
-  store.releaseSlot('ip')
-  assert.equal(store.acquireSlot('ip', 1), true)
-  assert.equal(store.acquireSlot('ip', 1), false)
-})
-
 test('R2: full of keys: a new key gets no slot, a known one does; so does a maximum that is not a number', () => {
   const { store } = createStore({ maxKeys: 1 })
   for (let index = 0; index < 4; index++) assert.equal(store.acquireSlot(`ip ${index}`, 2), true)
@@ -183,24 +159,6 @@ test('R2: full of keys: a new key gets no slot, a known one does; so does a maxi
 })
 
 const rate = { perSecond: 10, burst: 2 }
-
-test('R3: a user has one budget, whatever the connection', () => {
-  const { clock, store } = createStore()
-  assert.equal(store.takeUserBudget('ada', 1, rate), true)
-  assert.equal(store.takeUserBudget('ada', 1, rate), true)
-  assert.equal(store.takeUserBudget('ada', 1, rate), false)
-  assert.equal(store.takeUserBudget('bob', 1, rate), true)
-  clock.now += 100
-  assert.equal(store.takeUserBudget('ada', 1, rate), true)
-  assert.equal(store.takeUserBudget('ada', 1, rate), false)
-})
-
-test('R3: a route with another rate has another budget', () => {
-  const { store } = createStore()
-  assert.equal(store.takeUserBudget('ada', 2, rate), true)
-  assert.equal(store.takeUserBudget('ada', 1, rate), false)
-  assert.equal(store.takeUserBudget('ada', 1, { perSecond: 1, burst: 5 }), true)
-})
 
 test('R3: budgets in use are never forgotten; a full one makes room', () => {
   const { clock, store } = createStore({ maxKeys: 2 })
@@ -215,22 +173,6 @@ test('R3: budgets in use are never forgotten; a full one makes room', () => {
 
 const ticket: Ticket = { user: { sub: 'ada' }, identity: { subject: 'ada' }, route: '/chat', origin: undefined }
 
-test('A6: a ticket is taken once', () => {
-  const { store } = createStore()
-  store.putTicket('hash', ticket, 30_000)
-  assert.equal(store.takeTicket('hash'), ticket)
-  assert.equal(store.takeTicket('hash'), undefined)
-  assert.equal(store.takeTicket('other'), undefined)
-})
-
-test('A6: an expired ticket is none', () => {
-  const { clock, store } = createStore()
-  store.putTicket('hash', ticket, 30_000)
-  clock.now += 30_000
-  assert.equal(store.takeTicket('hash'), undefined)
-  assert.equal(store.sizes().tickets, 0)
-})
-
 test('A6: full of tickets: issuing throws, until some have expired', () => {
   const { clock, store } = createStore({ maxKeys: 2 })
   store.putTicket('a', ticket, 1000)
@@ -244,52 +186,6 @@ test('A6: full of tickets: issuing throws, until some have expired', () => {
 
 const now = 1_700_000_000_000
 
-const refusals: [name: string, identity: Identity, refused: boolean][] = [
-  ['issued before', { subject: 'ada', issuedAt: now - 5000 }, true],
-  ['issued in the same second, before', { subject: 'ada', issuedAt: now }, true],
-  ['issued in the same second, after', { subject: 'ada', issuedAt: now + 999 }, true],
-  ['issued in the next second', { subject: 'ada', issuedAt: now + 1000 }, false],
-  ['without issuedAt', { subject: 'ada' }, true],
-  ['with a NaN', { subject: 'ada', issuedAt: Number.NaN }, true],
-  ['of somebody else', { subject: 'bob', issuedAt: now - 5000 }, false]
-]
-for (const [name, identity, refused] of refusals) {
-  test(`Z4: after a revocation a credential ${name} is ${refused ? 'refused' : 'good'}`, () => {
-    const { store } = createStore()
-    assert.equal(store.isRefused(identity), false)
-    store.revoke({ kind: 'sub', value: 'ada', issuedBefore: now + 500, keepMs: 60_000 })
-    assert.equal(store.isRefused(identity), refused)
-  })
-}
-
-test('Z4: a revocation goes by its own claim', () => {
-  const { store } = createStore()
-  store.revoke({ kind: 'sid', value: 'x', issuedBefore: now, keepMs: 60_000 })
-  store.revoke({ kind: 'jti', value: 'y', issuedBefore: now, keepMs: 60_000 })
-  const old = { subject: 'ada', issuedAt: now }
-  assert.equal(store.isRefused({ ...old, sessionId: 'x' }), true)
-  assert.equal(store.isRefused({ ...old, tokenId: 'y' }), true)
-  assert.equal(store.isRefused({ ...old, sessionId: 'y', tokenId: 'x' }), false)
-  assert.equal(store.isRefused({ subject: 'x', issuedAt: now }), false)
-  assert.equal(store.isRefused({ subject: 'sid x', issuedAt: now }), false)
-})
-
-test('Z4: revoked twice: the later time and the longer keep hold, in either order', () => {
-  const early = { kind: 'sub', value: 'ada', issuedBefore: now, keepMs: 60_000 } as const
-  const late = { kind: 'sub', value: 'ada', issuedBefore: now + 10_000, keepMs: 1000 } as const
-  for (const order of [
-    [early, late],
-    [late, early]
-  ]) {
-    const { clock, store } = createStore()
-    for (const revocation of order) store.revoke(revocation)
-    clock.now += 59_999
-    assert.equal(store.isRefused({ subject: 'ada', issuedAt: now + 10_000 }), true)
-    clock.now += 1
-    assert.equal(store.isRefused({ subject: 'ada', issuedAt: now }), false)
-  }
-})
-
 test('Z4: full of revocations: another one throws instead of being lost, and none is forgotten', () => {
   const { clock, store } = createStore({ maxKeys: 1 })
   const revoke = (value: string) => store.revoke({ kind: 'sub', value, issuedBefore: now, keepMs: 1000 })
@@ -299,22 +195,6 @@ test('Z4: full of revocations: another one throws instead of being lost, and non
   clock.now += 1000
   revoke('bob')
   assert.equal(store.isRefused({ subject: 'bob' }), true)
-})
-
-test('Z4: a block holds until its time on the wall, whatever the credential, or until it is taken back', () => {
-  const { clock, store } = createStore()
-  const later = { subject: 'ada', issuedAt: now + 50_000 }
-  store.block('ada', now + 1000)
-  assert.equal(store.isRefused(later), true)
-  assert.equal(store.isRefused({ subject: 'bob' }), false)
-  clock.now += 999
-  assert.equal(store.isRefused(later), true)
-  clock.now += 1
-  assert.equal(store.isRefused(later), false)
-  store.block('ada', Number.POSITIVE_INFINITY)
-  assert.equal(store.isRefused(later), true)
-  store.unblock('ada')
-  assert.equal(store.isRefused(later), false)
 })
 
 test('Z4: full of blocks: another one throws', () => {

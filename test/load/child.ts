@@ -43,7 +43,12 @@ export class Child {
     const path = fileURLToPath(new URL(file, import.meta.url))
     const execArgv = ['--import', 'tsx']
     const child = new Child(fork(path, { execArgv, stdio: ['ignore', 'ignore', 'pipe', 'ipc'] }))
-    await child.#expect(0, startMs, 'the start')
+    try {
+      await child.#expect(0, startMs, 'the start')
+    } catch (error) {
+      await child.kill()
+      throw error
+    }
     return child
   }
 

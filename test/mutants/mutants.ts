@@ -7,6 +7,7 @@ import { handshakeMutants } from './handshake.ts'
 import { inputMutants } from './input.ts'
 import { limitMutants } from './limits.ts'
 import { messageMutants } from './messages.ts'
+import { nodeMutants } from './nodes.ts'
 
 export interface Mutant {
   /** What the fault is, after the row it breaks. */
@@ -27,5 +28,6 @@ export const mutants: readonly Mutant[] = [
   ...inputMutants,
   ...messageMutants,
   ...limitMutants,
-  ...cleanUpMutants
+  ...cleanUpMutants,
+  ...nodeMutants
 ]

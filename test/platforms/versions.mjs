@@ -16,7 +16,7 @@ export function compare(a, b) {
 
 /** The oldest version that a range lets in. Ranges of another kind than these would need a real parser. */
 export function floorOf(range) {
-  const [, ...parts] = /^(?:\^|~|>=)(\d+)(?:\.(\d+))?(?:\.(\d+))?$/.exec(range) ?? []
+  const [, ...parts] = /^(?:\^|~|>=)(\d+)(?:\.(\d+))?(?:\.(\d+))?(?: <\d+)?$/.exec(range) ?? []
   if (parts.length === 0) throw new Error(`${range} is not a range of one lower bound`)
   return parts.map((part) => part ?? '0').join('.')
 }

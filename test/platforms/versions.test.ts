@@ -12,9 +12,16 @@ test('versions are ordered by number, not by letter', () => {
 })
 
 test('the floor of a range is the oldest version that it lets in', () => {
-  const floors = { '^11': '11.0.0', '^0.34': '0.34.0', '^5.12.6': '5.12.6', '~5.9': '5.9.0', '>=20.19': '20.19.0' }
+  const floors = {
+    '^11': '11.0.0',
+    '^0.34': '0.34.0',
+    '^5.12.6': '5.12.6',
+    '~5.9': '5.9.0',
+    '>=20.19': '20.19.0',
+    '>=1 <3': '1.0.0'
+  }
   for (const [range, floor] of Object.entries(floors)) assert.equal(floorOf(range), floor, range)
-  for (const range of ['*', '^1 || ^2', '<3', '>=1 <3', 'latest', '']) assert.throws(() => floorOf(range), range)
+  for (const range of ['*', '^1 || ^2', '<3', '>1 <3', 'latest', '']) assert.throws(() => floorOf(range), range)
 })
 
 test('the newest of a list is a release, wherever it stands', () => {

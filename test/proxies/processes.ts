@@ -14,7 +14,8 @@ const packages = {
   nginx: 'nginx-light',
   caddy: 'caddy',
   openssl: 'openssl',
-  'python3-websockets': 'python3-websockets'
+  'python3-websockets': 'python3-websockets',
+  'redis-server': 'redis-server'
 } as const
 
 export type Program = keyof typeof packages

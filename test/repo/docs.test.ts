@@ -82,7 +82,8 @@ test('the README comes in the order in which a newcomer reads it', () => {
     ...['Install', 'A route', 'The two commands', 'Why', 'Threats', 'Options', 'Choosing a credential'],
     ...['When a credential ends', 'Contracts'],
     ...['Handlers, replies and errors', 'Limits', 'The connection', 'app.wsGuard', 'The wire', 'Close codes'],
-    ...['Refusals', 'Events', 'Testing', 'TLS and proxies', 'Shutdown', 'Memory', 'Under attack'],
+    ...['Refusals', 'Events', 'Testing', 'TLS and proxies', 'Shutdown', 'Several nodes', 'Memory'],
+    'Under attack',
     'What is not covered',
     'Compatibility'
   ])

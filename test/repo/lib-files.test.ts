@@ -71,7 +71,7 @@ for (const file of files) {
 }
 
 test('what the source of an entry point exports is what it exports', async () => {
-  for (const file of ['lib/index.ts', 'lib/contract.ts', 'lib/testing.ts']) {
+  for (const file of ['lib/index.ts', 'lib/contract.ts', 'lib/redis.ts', 'lib/testing.ts']) {
     const names = Object.keys(await import(new URL(file, repositoryRoot).href))
     assert.deepEqual(names.sort(), exportsOf(file).values, file)
   }

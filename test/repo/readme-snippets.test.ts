@@ -19,6 +19,7 @@ import { jsonFrame } from '../support/frames.ts'
 import { captureLogs, type LogLine } from '../support/log-capture.ts'
 import { connect } from '../support/raw-client.ts'
 import { repositoryRoot } from '../support/readme.ts'
+import { RedisServer } from '../support/redis.ts'
 import { eventually, until } from '../support/wait.ts'
 import { isCode, origin, readSnippets, type Snippet, SnippetProject, secret } from './snippets.ts'
 
@@ -167,6 +168,18 @@ const runs: Readonly<Record<string, (t: TestContext) => Promise<void>>> = {
     assert.equal(ws.statusCode, 101)
     ws.close()
     assert.equal((await injectWs(app, url)).statusCode, 401, 'it is spent')
+  },
+  'nodes.ts': async (t) => {
+    const redis = await RedisServer.startFor(t)
+    Object.assign(process.env, { REDIS_URL: redis.url })
+    t.after(() => Reflect.deleteProperty(process.env, 'REDIS_URL'))
+    const { build } = await project.import<{ build(): Promise<FastifyInstance> }>('nodes.ts')
+    const apps = [await build(), await build()]
+    for (const app of apps) app.wsRoute('/ws', { handler() {}, limits: { attempts: { max: 3 } } })
+    const statuses = []
+    for (const app of [...apps, ...apps]) statuses.push((await injectWs(app, '/ws', { origin })).statusCode)
+    assert.deepEqual(statuses, [101, 101, 101, 429])
+    for (const app of apps) await app.close()
   },
   'ticket-page.js': async (t) => {
     const app = await appOf(t, ['tickets.ts'])

@@ -5,7 +5,10 @@ import { eventTable } from '../../lib/connection/event-table.ts'
 import { credentialSources } from '../../lib/handshake/credentials.ts'
 import { defaultMaxKeys } from '../../lib/limits/memory-store.ts'
 import { formatNames } from '../../lib/messages/formats.ts'
+import { giveBackMs } from '../../lib/redis/budgets.ts'
+import { slotTtlMs } from '../../lib/redis/slots.ts'
 import { optionTable } from '../../lib/route/option-table.ts'
+import { rights } from '../redis/harness.ts'
 import { buildApp } from '../support/app.ts'
 import { plainText, readReadme, type Table } from '../support/readme.ts'
 import {
@@ -22,6 +25,7 @@ import {
   project,
   type Rows,
   readText,
+  redisKeyRows,
   refusalRows
 } from './tables.ts'
 
@@ -47,7 +51,8 @@ const generated: Readonly<Record<string, Rows>> = {
   Causes: closeCauseRows,
   Refusals: refusalRows,
   Events: eventRows,
-  Fields: eventFieldRows
+  Fields: eventFieldRows,
+  'In Redis': redisKeyRows
 }
 for (const [heading, expected] of Object.entries(generated)) {
   test(`README, ${heading}: the rows are those of the code, in its order`, () => {
@@ -144,7 +149,27 @@ test('README, Exports: every entry point exports exactly what is documented', ()
     const cell = (column: string) => (row[column] ?? '').split(', ').map(plainText).sort()
     assert.deepEqual({ values: cell('values'), types: cell('types') }, { values, types }, row['entry point'])
   }
-  assert.equal(tableOf('Exports').rows.length, 3)
+  assert.equal(tableOf('Exports').rows.length, 4)
+})
+
+test('README, Several nodes: the options are those of redisStore, with its defaults', () => {
+  const table = readme.tables.filter(({ heading }) => heading === 'Several nodes')[1] as Table
+  assert.deepEqual(names(table, 'option'), membersOf('lib/redis.ts', 'RedisStoreOptions'))
+  const source = readText('lib/redis.ts')
+  for (const { option = '', default: stated } of table.rows) {
+    const [, value = ''] = new RegExp(`${plainText(option)} = ([^,}]+?)[ ,]`).exec(source) ?? []
+    assert.equal(stated, value === 'prefix' ? 'the prefix' : `\`${value}\``, option)
+  }
+})
+
+test('README, In Redis: the rights are those that the tests find enough', () => {
+  const [, command = ''] = /redis-cli ACL SETUSER ws-guard on '>password' ([^`]*)/.exec(text) ?? []
+  assert.deepEqual(command.replace(/['\\]/g, '').split(' ').filter(Boolean), rights)
+})
+
+test('README, Several nodes: the numbers are those of the code', () => {
+  assert.ok(text.includes(`burst + perSecond × (T + ${giveBackMs / 1000} s)`))
+  assert.equal(slotTtlMs, 24 * 3_600_000)
 })
 
 test('README, Contracts: the formats are those that are known', () => {

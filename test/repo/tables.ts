@@ -4,6 +4,7 @@ import { closeCauses, closeCodes } from '../../lib/close-codes.ts'
 import { eventFields, eventTable, logOnlyFields } from '../../lib/connection/event-table.ts'
 import { errorCodes } from '../../lib/errors.ts'
 import { refusalReasons, refusalStatuses } from '../../lib/handshake/refusal.ts'
+import { redisKeys } from '../../lib/redis/names.ts'
 import { type OptionEntry, optionTable } from '../../lib/route/option-table.ts'
 import { repositoryRoot, type Table } from '../support/readme.ts'
 
@@ -69,7 +70,7 @@ export const eventRows: Rows = Object.entries(eventTable).map(
       level,
       when: meaning,
       labels: labels.map((field) => code(field) + (field === 'reason' ? reasons : '')).join(', ') || none,
-      'other fields': details.map(code).join(', ')
+      'other fields': details.map(code).join(', ') || none
     }
   }
 )
@@ -78,6 +79,13 @@ export const eventFieldRows: Rows = Object.entries({ ...eventFields, ...logOnlyF
   field: code(field),
   type: code(entry.type),
   meaning: entry.meaning
+}))
+
+export const redisKeyRows: Rows = redisKeys.map(({ key, ...entry }) => ({
+  key: code(key),
+  type: entry.type,
+  holds: entry.holds,
+  TTL: entry.ttl
 }))
 
 /** The columns of a table that the code knows; others, such as a remark, are the README's own. */

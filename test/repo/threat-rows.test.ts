@@ -1,4 +1,4 @@
-/** Each threat that the guard has to withstand on one node is named by a test. */
+/** Each threat that the guard has to withstand is named by a test. */
 import assert from 'node:assert/strict'
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -13,7 +13,8 @@ const rows = [
   ...numbered('R', 9),
   ...numbered('O', 5),
   ...numbered('L', 4),
-  ...numbered('P', 7)
+  ...numbered('P', 7),
+  ...numbered('N', 5)
 ]
 const folder = join(import.meta.dirname, '..')
 
@@ -48,7 +49,7 @@ test('a title is read for its ids', () => {
   assert.deepEqual(idsOf(source.join('\n')), ['T3', 'H2', 'A7', 'Z10', 'P1'])
 })
 
-test('every row of the threats to one node has a test', () => {
+test('every row of the threats has a test', () => {
   const files = testFiles()
   assert.ok(files.length > 50, 'the tests must be found')
   for (const kind of ['.test.ts', '.load.ts'])

@@ -2,9 +2,11 @@
 import assert from 'node:assert/strict'
 import { type TestContext, test } from 'node:test'
 import { MemoryStore } from '../../lib/limits/memory-store.ts'
+import type { Store } from '../../lib/limits/store.ts'
 import { injectWs, type TestSocket } from '../../lib/testing.ts'
 import { failingStore, type GuardedApp, guarded } from '../handshake/harness.ts'
 import { echo, secret } from '../support/app.ts'
+import { defaultStore } from '../support/default-store.ts'
 import { claims, signJwt } from '../support/tokens.ts'
 import { until, within } from '../support/wait.ts'
 
@@ -13,7 +15,7 @@ const revoked = { code: 4003, reason: 'revoked' }
 const seconds = (): number => Math.floor(Date.now() / 1000)
 const tokenOf = (iat: number, more: object = {}): string => signJwt(claims({ sub: 'alice', iat, ...more }), secret)
 
-async function appWith(t: TestContext, store: MemoryStore = new MemoryStore()): Promise<GuardedApp> {
+async function appWith(t: TestContext, store: Store = defaultStore()): Promise<GuardedApp> {
   const all = await guarded(t, { guard: { store } })
   all.app.wsRoute('/ws', { contract: echo, auth: { from: ['header', 'message', 'ticket'] }, handlers })
   await all.app.ready()

@@ -3,6 +3,7 @@ import { Type } from '@sinclair/typebox'
 import Fastify, { type FastifyInstance, type FastifyServerOptions } from 'fastify'
 import wsGuard, { defineContract } from '../../lib/index.ts'
 import type { WsGuardOptions } from '../../lib/route/options.ts'
+import { storeOnRedis } from './default-store.ts'
 
 /** The Origin that `buildApp` admits unless told otherwise. */
 export const origin = 'https://app.example.com'
@@ -32,7 +33,12 @@ export interface AppOptions {
 export async function buildApp(options: AppOptions = {}): Promise<FastifyInstance> {
   const app = Fastify(options.server)
   if (options.jwt !== false) await app.register(jwt, { secret })
-  await app.register(wsGuard, { origins: [origin], auth: {}, ...options.guard })
+  await app.register(wsGuard, {
+    origins: [origin],
+    auth: {},
+    ...(storeOnRedis && { store: storeOnRedis() }),
+    ...options.guard
+  })
   return app as unknown as FastifyInstance
 }
 
