@@ -30,7 +30,11 @@ export const chat = defineContract({
   },
   serverToClient: {
     chat: line,
-    presence: Type.Object({ people: Type.Array(name, { maxItems: 100 }), online: Type.Integer() })
+    presence: Type.Object({
+      version: Type.Integer({ description: 'of two that arrive in the wrong order, the higher one holds' }),
+      people: Type.Array(name, { maxItems: 100 }),
+      online: Type.Integer()
+    })
   }
 })
 

@@ -6,12 +6,17 @@ import { neverCache, requireToken } from './session.ts'
 interface Refused {
   status: number
   reason: string
-  ip: string
+}
+
+/** The last refusal of each address. */
+export interface Refusals {
+  remember(ip: string, refused: Refused): unknown
+  last(ip: string): Refused | null | Promise<Refused | null>
 }
 
 const channel = 'fastify-ws-guard:ws.refused'
 
-export async function demoRoutes(app: FastifyInstance): Promise<void> {
+export async function demoRoutes(app: FastifyInstance, { refusals = inMemory() }: { refusals?: Refusals }) {
   app.addHook('onRequest', neverCache)
 
   // The caller's own token, as it will look when it has expired.
@@ -22,20 +27,29 @@ export async function demoRoutes(app: FastifyInstance): Promise<void> {
   })
 
   // Why the last handshake from the caller's address was refused. Clients are never told, so this reads the guard's
-  // own events, as your metrics would. A hundred addresses are remembered.
-  const refusals = new Map<string, Refused>()
+  // own events, as your metrics would.
   const remember = (event: unknown) => {
-    const { status, reason, ip } = event as Refused
-    refusals.delete(ip)
-    refusals.set(ip, { status, reason, ip })
-    for (const oldest of refusals.keys()) if (refusals.size > 100) refusals.delete(oldest)
+    const { ip, status, reason } = event as Refused & { ip: string }
+    refusals.remember(ip, { status, reason })
   }
   subscribe(channel, remember)
   app.addHook('onClose', async () => {
     unsubscribe(channel, remember)
   })
   app.get('/demo/last-refusal', { preValidation: requireToken }, async (request) => {
-    const { status, reason } = refusals.get(request.ip) ?? { status: 0, reason: 'nothing refused yet' }
-    return { status, reason }
+    return (await refusals.last(request.ip)) ?? { status: 0, reason: 'nothing refused yet' }
   })
+}
+
+/** A hundred addresses are remembered. */
+function inMemory(): Refusals {
+  const byAddress = new Map<string, Refused>()
+  return {
+    remember(ip, refused) {
+      byAddress.delete(ip)
+      byAddress.set(ip, refused)
+      for (const oldest of byAddress.keys()) if (byAddress.size > 100) byAddress.delete(oldest)
+    },
+    last: (ip) => byAddress.get(ip) ?? null
+  }
 }

@@ -150,12 +150,14 @@ function addLine({ id, from, text, at }) {
   const lines = $('lines')
   if (lines.querySelector(`[data-id="${id}"]`)) return
   const mine = from === session.name
-  const previous = lines.lastElementChild
+  // Ids increase over all servers, what they send need not come in that order.
+  const previous = [...lines.children].findLast((other) => !(Number(other.dataset.id) > id))
   const follows = previous?.dataset.from === from
   const avatar = element('span', { className: 'avatar', ariaHidden: 'true' })
   paintAvatar(avatar, from)
   const time = new Date(at)
-  append(
+  insertAfter(
+    previous,
     element(
       'li',
       { className: 'line', dataset: { id, from, mine, follows } },
@@ -175,22 +177,24 @@ function addLine({ id, from, text, at }) {
 }
 
 function addNote(text) {
-  append(element('li', { className: 'event', textContent: text }))
+  insertAfter($('lines').lastElementChild, element('li', { className: 'event', textContent: text }))
 }
 
-function append(node) {
+function insertAfter(previous, node) {
   const lines = $('lines')
   const atEnd = lines.scrollHeight - lines.scrollTop - lines.clientHeight < 80
-  lines.append(node)
+  if (previous) previous.after(node)
+  else lines.prepend(node)
   if (atEnd) lines.scrollTop = lines.scrollHeight
 }
 
-function showPeople({ people: names, online }) {
-  const before = people
-  people = new Set(names)
+function showPeople({ version, people: names, online }) {
+  if (version < people?.version) return // sent by a slower server
+  const before = people?.names
+  people = { version, names: new Set(names) }
   if (before) {
     for (const name of names) if (!before.has(name) && name !== session.name) addNote(`${name} came in`)
-    for (const name of before) if (!people.has(name) && name !== session.name) addNote(`${name} left`)
+    for (const name of before) if (!people.names.has(name) && name !== session.name) addNote(`${name} left`)
   }
   $('people-title').textContent = `Here now (${online})`
   $('people').replaceChildren(
