@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto'
+import { OptionError } from '../errors.ts'
 import { MemoryStore } from '../limits/memory-store.ts'
 import {
   type AttemptsStore,
@@ -80,7 +81,11 @@ export class RedisStore implements Store {
     this.Attempts = this.#makeAttempts()
   }
 
+  /** @throws OptionError the second time: messages and kicks would reach one app only, and its end would close it for both */
   async open(listener: StoreListener): Promise<void> {
+    if (this.#listener !== undefined) {
+      throw new OptionError('option "store": this store belongs to another app already; call redisStore for each app')
+    }
     this.#listener = listener
     await Promise.race([this.#link.connect(), new Promise((resolve) => setTimeout(resolve, openMs).unref())])
     for (const line of [this.#link.commands, this.#link.subscriber]) {

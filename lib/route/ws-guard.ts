@@ -68,7 +68,10 @@ export interface WsGuard {
     query: { readonly sub?: string; readonly sid?: string; readonly jti?: string },
     options?: { readonly issuedBefore?: number; readonly keepMs?: number }
   ): Promise<number>
-  /** Closes a user's connections and refuses new ones until a time (ms since the epoch). @returns how many were closed */
+  /**
+   * Closes a user's connections and refuses new ones until a time (ms since the epoch), on all nodes.
+   * @returns how many were closed here
+   */
   block(query: { readonly sub: string }, options: { readonly untilMs: number }): Promise<number>
   unblock(query: { readonly sub: string }): Promise<void>
   /**

@@ -4,6 +4,7 @@ import { test } from 'node:test'
 import { Cluster, Redis } from 'ioredis'
 import { RedisStore } from '../../lib/redis/redis-store.ts'
 import { type RedisStoreOptions, redisStore } from '../../lib/redis.ts'
+import { buildApp } from '../support/app.ts'
 import { RedisServer } from '../support/redis.ts'
 
 const idle = { lazyConnect: true }
@@ -46,6 +47,17 @@ test('redisStore: every client and every option that is right', () => {
     assert.ok(redisStore(client, { prefix: '{app}:', whenDown: 'local', commandTimeoutMs: 10, leaseMs: 300 }))
     assert.equal(client.status, 'wait', 'the client itself is left alone')
   }
+})
+
+test('redisStore: one store is for one app', async (t) => {
+  const server = await RedisServer.startFor(t)
+  const store = redisStore(server.client())
+  const app = await buildApp({ guard: { store } })
+  t.after(() => app.close())
+  await assert.rejects(buildApp({ guard: { store } }), {
+    code: 'WSG_ERR_OPTION',
+    message: /"store": this store belongs to another app already; call redisStore for each/
+  })
 })
 
 test('redisStore: a keyPrefix of the client comes before every key and every channel', async (t) => {
