@@ -30,7 +30,8 @@ export interface TwoNodes {
 /** Runs it as people do, and waits until it is ready. Without `REDIS_URL` it starts a Redis of its own. */
 export async function startTwoNodes(settings: NodeJS.ProcessEnv = {}, at?: number): Promise<TwoNodes> {
   const port = at ?? (await takePort())
-  const env = { ...process.env, REDIS_URL: '', JWT_SECRET: '', NODE_ENV: '', ...settings, PORT: String(port) }
+  const clean = { REDIS_URL: '', JWT_SECRET: '', NODE_ENV: '', NODE_V8_COVERAGE: '' }
+  const env = { ...process.env, ...clean, ...settings, PORT: String(port) }
   const child = spawn(process.execPath, ['--import', 'tsx', command], { env, stdio: ['ignore', 'pipe', 'pipe'] })
   let output = ''
   for (const stream of [child.stdout, child.stderr]) stream.on('data', (chunk) => (output += chunk))
