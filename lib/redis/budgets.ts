@@ -32,6 +32,8 @@ interface Batch {
   emptyUntil: number
   /** How many were used of the last batch: as many may be wanted again. */
   lastUsed: number
+  /** The last answer came when its batch was over: of more than one token the others would be lost. */
+  isLate: boolean
   asking: Promise<void> | undefined
   timer: NodeJS.Timeout | undefined
 }
@@ -92,6 +94,7 @@ export class Budgets {
       owed: 0,
       emptyUntil: 0,
       lastUsed: 0,
+      isLate: false,
       asking: undefined,
       timer: undefined
     }
@@ -126,7 +129,7 @@ export class Budgets {
 
   async #ask(batch: Batch): Promise<void> {
     const { rate, left, owed, grantedAt, used } = batch
-    const wanted = Math.max(1, Math.min(2 * Math.max(used, batch.lastUsed), rate.burst))
+    const wanted = batch.isLate ? 1 : Math.max(1, Math.min(2 * Math.max(used, batch.lastUsed), rate.burst))
     const askedAt = performance.now()
     Object.assign(batch, { left: 0, owed: 0, used: 0, lastUsed: used })
     clearTimeout(batch.timer)
@@ -136,6 +139,7 @@ export class Budgets {
       batch.left = granted
       batch.grantedAt = at
       batch.usableUntil = askedAt + batchMs
+      batch.isLate = performance.now() >= batch.usableUntil
       // Not for longer than a batch lives: another node may give back.
       const restMs = Math.max(Math.min(emptyMs, batchMs), Math.min(emptyRestMs, (500 * rate.burst) / rate.perSecond))
       batch.emptyUntil = granted < 1 ? performance.now() + restMs : 0

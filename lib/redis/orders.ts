@@ -143,14 +143,11 @@ export class Orders {
     const keepMs = Math.max(1, endsAt - performance.now())
     const mode = isRevocation(text) ? 'later' : 'last'
     const kept = [id, JSON.stringify(text), mode, writeNumber(number), keepMs, at ?? '']
-    const answer = await this.#link.run(writeOrder, this.#names.orders, [
-      randomUUID(),
-      ...kept,
-      maxOrders,
-      this.#names.news
-    ])
-    if (answer !== 1) throw new StoreFullError(text.kind)
-    if (this.#orders.get(id) === order) this.#orders.set(id, { ...order, epoch: this.#epoch })
+    const args = [randomUUID(), ...kept, maxOrders, this.#names.news]
+    const [epoch, writtenAt] = (await this.#link.run(writeOrder, this.#names.orders, args)) as string[]
+    if (epoch === undefined) throw new StoreFullError(text.kind)
+    // Its time is kept from now on: written again, for a Redis that has lost it, it is no newer than it was.
+    if (this.#orders.get(id) === order) this.#orders.set(id, { ...order, at: Number(writtenAt), epoch })
   }
 
   async #readAll(): Promise<void> {

@@ -133,7 +133,7 @@ live(86400000)
 /**
  * ARGV: a name for a new log, id, what is kept, 'later' (the larger number and the longer time hold) or 'last' (the
  * newer one holds), the number, ms to keep, its time or '' for now, the most entries, the channel to tell.
- * Returns 1, or 0 when there is no room.
+ * Returns the name of the log and the time that holds, or nothing when there is no room.
  */
 export const writeOrder: Script = script(`${log}
 local id, text, mode, number = ARGV[2], ARGV[3], ARGV[4], ARGV[5]
@@ -151,16 +151,16 @@ if known then
   if mode == 'last' then
     -- A new one is the newer one also where a failover has set the clock back.
     if ARGV[7] == '' then at = math.max(at, knownAt + 0.001) end
-    if tonumber(knownAt) >= at then return 1 end
+    if tonumber(knownAt) >= at then return { epoch, knownAt } end
   else
     if tonumber(knownNumber) >= tonumber(number) then
       number = knownNumber
-      if tonumber(knownEnd) >= endsAt - 1000 then return 1 end
+      if tonumber(knownEnd) >= endsAt - 1000 then return { epoch, knownAt } end
     end
     endsAt = math.max(endsAt, tonumber(knownEnd))
   end
 elseif redis.call('ZCARD', seqs) >= tonumber(ARGV[8]) then
-  return 0
+  return {}
 end
 local value = string.format('%s %.3f %.3f %s', number, at, endsAt, text)
 redis.call('HSET', entries, id, value)
@@ -168,7 +168,7 @@ redis.call('ZADD', seqs, redis.call('HINCRBY', meta, 'seq', 1), id)
 redis.call('ZADD', ends, endsAt, id)
 live(math.ceil(endsAt - now))
 redis.call('PUBLISH', ARGV[9], '')
-return 1
+return { epoch, string.format('%.3f', at) }
 `)
 
 /**

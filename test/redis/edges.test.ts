@@ -75,6 +75,26 @@ test('N3: a node that joins reads the whole log, and what a disconnect says reac
   assert.ok(openForMs >= 0 && openForMs < timeoutMs)
 })
 
+test('N3: an order that Redis loses before its own node has read it is written again with its own time', async (t) => {
+  const redis = await RedisServer.startFor(t)
+  const link = new Link(redis.client({ lazyConnect: true }), 2_000)
+  t.after(() => link.close())
+  await link.connect()
+  const listener = { onMessage() {}, onKick() {}, onState() {} }
+  const orders = new Orders(link, new Names('wsg:', 'wsg:'), 'a node', listener)
+  await orders.read()
+  await orders.disconnect({ sub: 'alice' }, undefined)
+  await orders.block('bob', Date.now() + 60_000)
+  const kept = (): Promise<unknown> => redis.ask('HVALS', 'wsg:{o}:entries')
+  const timesOf = (values: unknown): string[] => (values as string[]).map((value) => String(value.split(' ')[1])).sort()
+  const before = timesOf(await kept())
+  await redis.ask('FLUSHALL')
+  await orders.read()
+  await orders.writeMissing()
+  assert.deepEqual(timesOf(await kept()), before)
+  assert.equal(before.length, 2)
+})
+
 test('N3: a node remembers so many orders and no more; what it could not write stays until it can', async (t) => {
   const redis = await RedisServer.startFor(t)
   const link = new Link(redis.client({ lazyConnect: true }), 500)

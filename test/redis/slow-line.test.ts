@@ -13,7 +13,7 @@ test('N1: a round trip above the life of a batch admits what the budget holds, a
   const store = redisStore(client, { commandTimeoutMs: 2_000 })
   await store.open({ onMessage() {}, onKick() {}, onState() {} })
   t.after(() => store.close())
-  proxy.latencyMs = 120
+  proxy.latencyMs = 150
   const rate = { perSecond: 0.001, burst: 6 }
   const admitted: boolean[] = []
   for (let count = 0; count < 10; count++) admitted.push(await store.takeUserBudget('alice', 1, rate))
