@@ -32,14 +32,9 @@ console.log(JSON.stringify(failed))
 
 /** @returns what each file that cannot be imported failed with */
 function importAlone(folder: URL, files: readonly string[]): Promise<Readonly<Record<string, string>>> {
-  const { NODE_TEST_CONTEXT: _, ...inherited } = process.env
+  const { NODE_V8_COVERAGE: _, NODE_TEST_CONTEXT: __, ...inherited } = process.env
   const tsx = new URL('node_modules/tsx/dist/loader.mjs', repositoryRoot).href
-  const env = {
-    ...inherited,
-    NODE_V8_COVERAGE: '',
-    LIB: folder.href,
-    FILES: JSON.stringify(files.map((file) => new URL(file, folder).href))
-  }
+  const env = { ...inherited, LIB: folder.href, FILES: JSON.stringify(files.map((file) => new URL(file, folder).href)) }
   const args = ['--import', tsx, '--input-type=module', '-e', importer]
   return new Promise((resolve, reject) => {
     execFile(process.execPath, args, { env, timeout: 120_000 }, (error, stdout, stderr) => {
