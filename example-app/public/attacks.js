@@ -58,7 +58,8 @@ export const attacks = [
   }
 ]
 
-// The guard answers at once, or never: after this long without a word the attack is over.
+// The guard answers at once, or never; a busy machine takes its time. After so long without a word the attack is over.
+const firstAnswerMs = 5_000
 const quietMs = 1_500
 
 /** Runs one attack. Resolves with { opened, sent, answers, close: { code, reason, … } or undefined }. */
@@ -74,7 +75,7 @@ export function runAttack(attack, { room, token }) {
     }
     const wait = () => {
       clearTimeout(timer)
-      timer = setTimeout(end, quietMs)
+      timer = setTimeout(end, result.answers.length > 0 ? quietMs : firstAnswerMs)
     }
     socket.onopen = () => {
       result.opened = true
