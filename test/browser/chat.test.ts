@@ -5,6 +5,7 @@ import { after, before, describe, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import type { Browser, Page } from 'playwright-core'
 import { freePort, type Running, skipWithout, start } from '../proxies/processes.ts'
+import { enter, signIn } from './chat-page.ts'
 import { launchChromium, openWindow, type Window } from './chromium.ts'
 
 const server = fileURLToPath(new URL('../../example-app/server.ts', import.meta.url))
@@ -152,18 +153,6 @@ describe('the chat in Chromium', { skip: skipWithout('chromium'), timeout: 80_00
     )
   })
 })
-
-async function signIn(page: Page, name: string): Promise<void> {
-  await page.getByLabel('Your name').fill(name)
-  await page.getByRole('button', { name: 'Come in' }).click()
-  await page.locator('#status[data-state="open"]').waitFor()
-}
-
-async function enter(page: Page, room: string): Promise<void> {
-  await page.getByRole('button', { name: room }).click()
-  await page.getByRole('heading', { name: room, level: 1 }).waitFor()
-  await page.locator('#status[data-state="open"]').waitFor()
-}
 
 async function say(page: Page, text: string): Promise<void> {
   await page.getByLabel('Message').fill(text)

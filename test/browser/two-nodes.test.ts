@@ -5,6 +5,7 @@ import type { Page } from 'playwright-core'
 import { skipWithout } from '../proxies/processes.ts'
 import { startTwoNodes } from '../proxies/two-nodes.ts'
 import { poll } from '../support/redis-ask.ts'
+import { enter, signIn } from './chat-page.ts'
 import { launchChromium, openWindow } from './chromium.ts'
 
 const skip = skipWithout('chromium', 'nginx', 'redis-server')
@@ -46,18 +47,6 @@ describe('the chat on two nodes in Chromium', { skip, timeout: 120_000 }, () => 
     await say(grace, ada, 'I did not notice.')
   })
 })
-
-async function signIn(page: Page, name: string): Promise<void> {
-  await page.getByLabel('Your name').fill(name)
-  await page.getByRole('button', { name: 'Come in' }).click()
-  await page.locator('#status[data-state="open"]').waitFor()
-}
-
-async function enter(page: Page, room: string): Promise<void> {
-  await page.getByRole('button', { name: room }).click()
-  await page.getByRole('heading', { name: room, level: 1 }).waitFor()
-  await page.locator('#status[data-state="open"]').waitFor()
-}
 
 async function say(from: Page, to: Page, text: string): Promise<void> {
   await from.getByLabel('Message').fill(text)

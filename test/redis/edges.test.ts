@@ -56,6 +56,14 @@ test('R1: a log that is full takes no further order, and says so; what is in it 
   assert.equal(orders.sizes().orders, 1, 'bob is not tried again')
 })
 
+test('R1: a full log is no fault of the line: the store goes on', async (t) => {
+  const { redis, store, states } = await startStore(t, { leaseMs: 6_000, commandTimeoutMs: 2_000 })
+  await fillLog(redis)
+  await assert.rejects(async () => store.block('alice', Date.now() + 60_000), { code: 'WSG_ERR_STORE_FULL' })
+  assert.equal(await store.acquireSlot('user:bob', 1), true)
+  assert.deepEqual(states, [])
+})
+
 test('R1: what was given while Redis was down, and finds no room in the end, holds here and stops nothing', async (t) => {
   const { redis, link, orders } = await startOrders(t)
   await orders.read()

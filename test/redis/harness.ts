@@ -1,6 +1,5 @@
 /** Apps in this process that share a Redis: nodes of one service, with a route of every kind. */
 import type { TestContext } from 'node:test'
-import { setTimeout as pause } from 'node:timers/promises'
 import { Type } from '@sinclair/typebox'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import type { WsConnection } from '../../lib/index.ts'
@@ -175,14 +174,7 @@ export async function news(ws: Socket): Promise<string> {
 
 /** Asks again, from time to time: what is asked all the time keeps this process from everything else. */
 export async function soon(probe: () => Promise<unknown> | unknown, timeoutMs: number = patience): Promise<void> {
-  await until(
-    async () => {
-      if (await probe()) return true
-      await pause(pollMs)
-      return false
-    },
-    { timeoutMs, what: probe.toString() }
-  )
+  await until(probe, { timeoutMs, everyMs: pollMs, what: probe.toString() })
 }
 
 /** Published until it has arrived: that a subscription is restored is told by nothing else. */

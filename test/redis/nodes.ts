@@ -1,9 +1,9 @@
 /** Several nodes on one Redis, each in a process of its own, and clients of theirs in this one. */
 import { after, type TestContext } from 'node:test'
-import { setTimeout as delay } from 'node:timers/promises'
 import type { RedisStoreOptions } from '../../lib/redis.ts'
 import { Child } from '../load/child.ts'
 import { RedisServer } from '../support/redis.ts'
+import { eventually } from '../support/wait.ts'
 import { Client, type ClientOptions } from './node-client.ts'
 import type { NodeOptions } from './node-process.ts'
 
@@ -147,16 +147,8 @@ export class Nodes {
 }
 
 /** Asks again, from time to time: processes that are asked all the time have no time for anything else. */
-export async function soon<T>(assertion: () => Promise<T>, timeoutMs: number = 10_000): Promise<T> {
-  const deadline = performance.now() + timeoutMs
-  for (;;) {
-    try {
-      return await assertion()
-    } catch (error) {
-      if (performance.now() > deadline) throw error
-      await delay(pollMs)
-    }
-  }
+export function soon<T>(assertion: () => Promise<T>, timeoutMs: number = 10_000): Promise<T> {
+  return eventually(assertion, { timeoutMs, everyMs: pollMs })
 }
 
 export function median(values: readonly number[]): number {

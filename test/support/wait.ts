@@ -2,35 +2,37 @@
 import type { EventEmitter } from 'node:events'
 import { once as eventOnce } from 'node:events'
 import type { Server } from 'node:net'
-import { setImmediate as nextTurn } from 'node:timers/promises'
+import { setImmediate as nextTurn, setTimeout as pause } from 'node:timers/promises'
 
 export interface UntilOptions {
   /** Default 2000. */
   readonly timeoutMs?: number
+  /** Between two questions. Default: a turn of the event loop, which leaves no time to a process that is asked. */
+  readonly everyMs?: number
   /** What is waited for, for the error. */
   readonly what?: string
 }
 
 const defaultTimeoutMs = 2000
 
-/** Resolves with the first truthy value of `probe`, which is asked once per turn of the event loop. */
+/** Resolves with the first truthy value of `probe`, which is asked every turn of the event loop, or `everyMs`. */
 export async function until<T>(
   probe: () => T | Promise<T>,
-  { timeoutMs = defaultTimeoutMs, what = 'the condition' }: UntilOptions = {}
+  { timeoutMs = defaultTimeoutMs, everyMs = 0, what = 'the condition' }: UntilOptions = {}
 ): Promise<Exclude<T, false | 0 | '' | null | undefined>> {
   const deadline = performance.now() + timeoutMs
   for (;;) {
     const value = await probe()
     if (value) return value as Exclude<T, false | 0 | '' | null | undefined>
     if (performance.now() > deadline) throw new Error(`${what} did not come true within ${timeoutMs} ms`)
-    await nextTurn()
+    await (everyMs > 0 ? pause(everyMs) : nextTurn())
   }
 }
 
 /** Repeats an assertion until it no longer throws; at the end of the time its own error comes out. */
 export async function eventually<T>(
   assertion: () => T | Promise<T>,
-  { timeoutMs = defaultTimeoutMs }: UntilOptions = {}
+  { timeoutMs = defaultTimeoutMs, everyMs = 0 }: UntilOptions = {}
 ): Promise<T> {
   const deadline = performance.now() + timeoutMs
   for (;;) {
@@ -38,7 +40,7 @@ export async function eventually<T>(
       return await assertion()
     } catch (error) {
       if (performance.now() > deadline) throw error
-      await nextTurn()
+      await (everyMs > 0 ? pause(everyMs) : nextTurn())
     }
   }
 }
