@@ -179,8 +179,10 @@ export class Orders {
     const { text, number, at } = order
     // This node's own is on its way, and later than what it has just read.
     if (!isRevocation(text) && this.#orders.get(id)?.epoch === '') return
+    // Read once more, from a log that was lost: whom it was for has gone, and who has come back since is not meant.
+    const isDone = text.node === this.#node || (text.kind === 'disconnect' && this.#orders.has(id))
     this.#remember({ id, text, number, at, endsAt: performance.now() + order.endsAt - redisNow, epoch: this.#epoch })
-    if (text.node !== this.#node && number !== lifted(text)) {
+    if (!isDone && number !== lifted(text)) {
       this.#listener.onKick(kickOf(text, number, redisNow - at))
     }
   }

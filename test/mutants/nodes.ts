@@ -28,7 +28,7 @@ export const nodeMutants: readonly Mutant[] = [
     file: 'redis/budgets.ts',
     find: 'batch.usableUntil = askedAt + batchMs',
     replace: 'batch.usableUntil = Infinity',
-    killedBy: ['redis/edges.test.ts']
+    killedBy: ['redis/nodes-budget.test.ts']
   },
   {
     name: 'N1: a slow line gets no message through',

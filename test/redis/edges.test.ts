@@ -95,9 +95,30 @@ test('N3: a node that joins reads the whole log, and what a disconnect says reac
   assert.equal(kicks.length, names.length)
   await store.disconnect({ sub: 'alice' }, 'see you')
   await until(() => kicks.length > names.length, { timeoutMs })
+  assert.equal(kicks.filter(({ query }) => query.sub === 'alice').length, 1)
   const { openForMs = -1, ...kick } = kicks.at(-1) as Kick
   assert.deepEqual(kick, { query: { sub: 'alice' }, reason: 'see you' })
   assert.ok(openForMs >= 0 && openForMs < timeoutMs)
+})
+
+test('N3: a disconnect is carried out once, also when it is read again from a log that was lost', async (t) => {
+  const { redis, link, orders } = await startOrders(t)
+  const seen: Kick[] = []
+  const listener = { onMessage() {}, onKick: (kick: Kick) => void seen.push(kick), onState() {} }
+  const other = new Orders(link, new Names('wsg:', 'wsg:'), 'another node', listener)
+  await other.read()
+  await orders.disconnect({ sub: 'alice' }, undefined)
+  await orders.revoke({ kind: 'sub', value: 'bob', issuedBefore: Date.now(), keepMs: 60_000 })
+  await other.read()
+  assert.deepEqual(seen.map(({ query }) => query.sub).sort(), ['alice', 'bob'])
+  await redis.ask('FLUSHALL')
+  await orders.read()
+  await orders.writeMissing()
+  await other.read()
+  assert.deepEqual(
+    seen.slice(2).map(({ query }) => query.sub),
+    ['bob']
+  )
 })
 
 test('N3: an order that Redis loses before its own node has read it is written again with its own time', async (t) => {
