@@ -95,6 +95,7 @@ function sendAs(how: string, app: FastifyInstance, connection: Conn): unknown {
 function callGuard(what: string, app: FastifyInstance): unknown {
   const { wsGuard: guard } = app
   const calls: Readonly<Record<string, () => unknown>> = {
+    disconnect: () => guard.disconnect({ sub: 'nobody' }),
     revoke: () => guard.revoke({ sub: 'nobody' }, { keepMs: 1 }),
     block: () => guard.block({ sub: 'nobody' }, { untilMs: Date.now() }),
     unblock: async () => {

@@ -113,9 +113,9 @@ export const storePlaces: Readonly<Record<string, Place>> = {
   'store.takeUserBudget': {
     drive: messages({ type: 'say', text: 'x', ref: 1 }),
     fails: ended('ws.close unavailable'),
+    hangs: ended('ws.close unavailable'),
     nothing: ['rate_limited', 'ws.rate_limited dropped'],
-    thenable: ended('ws.close unavailable'),
-    promise: ['rate_limited', 'ws.rate_limited dropped']
+    thenable: ended('ws.close unavailable')
   },
   'store.chargeUserBudget': {
     drive: messages({ type: 'costly', ref: 1 }),
@@ -155,6 +155,7 @@ export const storePlaces: Readonly<Record<string, Place>> = {
     stored('putTicket', internal, slow, ['reply']),
     stored('revoke', internal, slow, ['reply']),
     stored('block', internal, slow, ['reply']),
+    stored('disconnect', internal, slow, ['reply']),
     stored('unblock', internal, slow, ['reply'])
   ]),
   'store.sizes': {
