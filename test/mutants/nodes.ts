@@ -73,13 +73,6 @@ export const nodeMutants: readonly Mutant[] = [
     killedBy: ['redis/data-lost.test.ts']
   },
   {
-    name: 'N3: another log is read from where the last one ended',
-    file: 'redis/orders.ts',
-    find: "if (epoch !== this.#epoch) this.#lastSeq = '0'",
-    replace: '',
-    killedBy: ['redis/data-lost.test.ts']
-  },
-  {
     name: 'N3: a disconnect that comes late ends those who came later',
     file: 'connection/kick.ts',
     find: '(openForMs === undefined || connection.runtime.clock.now() - connection.askedAt >= openForMs)',
