@@ -18,6 +18,11 @@ export interface Frame {
   readonly isBinary: boolean
 }
 
+/** To keep one: a frame is a view that would pin the 64 KiB chunk it came in. */
+export function copyOf(frame: Frame): Frame {
+  return Buffer.isBuffer(frame.data) ? { ...frame, data: Buffer.from(frame.data) } : frame
+}
+
 /** From the first frame dropped or delayed until the bucket is full again. */
 export interface Spell {
   dropped: number

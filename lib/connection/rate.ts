@@ -6,7 +6,7 @@ import { takeUserToken } from './budget.ts'
 import { type Connection, pausedBy } from './connection.ts'
 import { accept, isServed, strike } from './dispatch.ts'
 import { write } from './outbound.ts'
-import type { Frame, Spell, Waiting } from './parts.ts'
+import { copyOf, type Frame, type Spell, type Waiting } from './parts.ts'
 import { isPromise } from './promises.ts'
 
 /** Answers of a spell name at most so many dropped messages. */
@@ -80,11 +80,6 @@ function waitBehind(connection: Connection, waiting: Waiting, frame: Frame): voi
   waiting.frames.push(copyOf(frame))
   waiting.bytes += frame.bytes + frameOverheadBytes
   if (waiting.bytes > connection.settings.limits.bytes.burst) endFlood(connection)
-}
-
-/** The frame is a view that would pin the 64 KiB chunk it came in. */
-function copyOf(frame: Frame): Frame {
-  return Buffer.isBuffer(frame.data) ? { ...frame, data: Buffer.from(frame.data) } : frame
 }
 
 /** After a message, and what its handler costs, was charged. */

@@ -9,7 +9,7 @@ import { isObject } from '../messages/is-object.ts'
 import { type Connection, pausedBy } from './connection.ts'
 import { accept, isServed, open } from './dispatch.ts'
 import { write } from './outbound.ts'
-import type { Frame } from './parts.ts'
+import { copyOf, type Frame } from './parts.ts'
 import { isPromise } from './promises.ts'
 
 /** A verified credential. */
@@ -117,8 +117,7 @@ export function expectAuth(connection: Connection, request: FastifyRequest, time
 
 function hold(connection: Connection, held: Frame[], frame: Frame): void {
   const { messages, bytes } = connection.settings.limits.queue
-  // A copy: the frame is a view that would pin the 64 KiB chunk it came in.
-  held.push({ ...frame, data: Buffer.from(frame.data) })
+  held.push(copyOf(frame))
   const heldBytes = held.reduce((sum, later) => sum + later.bytes, 0)
   if (held.length > messages || heldBytes > bytes) connection.end('overflow')
 }
