@@ -248,18 +248,21 @@ async function attackWith(attack, button) {
   }
 }
 
-function verdict({ opened, answers, close, refusal, failed }) {
+function verdict({ opened, frames, served, answers, close, refusal, failed }) {
   if (failed) return 'not run'
   if (!opened) return `refused ${refusal.status}`
   if (close) return `closed ${close.code}`
-  return answers.length > 0 ? answers[0].code : 'no answer'
+  if (answers.length > 0) return answers[0].code
+  return served > 0 && served < frames ? 'slowed down' : 'no answer'
 }
 
-function explain({ opened, answers, close, refusal, failed }) {
+function explain({ opened, served, answers, close, refusal, failed }) {
   if (failed) return failed
   if (!opened) return `The server’s log says “${refusal.reason}”. A script never learns why, only the operator does.`
   if (close) return `${close.name.replaceAll('_', ' ')}: ${close.meaning}.`
-  if (answers.length === 0) return ''
+  // Frames that arrive one by one are read one by one: nothing has to be dropped, so there is nothing to say.
+  if (answers.length === 0)
+    return served > 0 ? 'The guard reads no faster than the limit allows: the rest waits at its sender.' : ''
   return answers[0].code === 'rate_limited'
     ? 'The guard stopped reading: the rest of the flood waits at its sender, and nobody else feels it.'
     : 'The message was turned away and counted as a strike. The connection lives on.'
@@ -268,6 +271,8 @@ function explain({ opened, answers, close, refusal, failed }) {
 function showResult(attack, result) {
   const badge = element('span', { className: 'badge', textContent: verdict(result) })
   const answers = result.answers.slice(0, 3).map(({ type, ...answer }) => JSON.stringify({ type, ...answer }))
+  if (result.opened && result.frames > 1)
+    answers.push(`${result.served.toLocaleString('en')} of ${result.frames.toLocaleString('en')} served`)
   if (result.close) answers.push(`close ${result.close.code}${result.close.reason && ` "${result.close.reason}"`}`)
   if (!result.opened && !result.failed)
     answers.splice(

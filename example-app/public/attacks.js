@@ -40,7 +40,7 @@ export const attacks = [
     id: 'flood',
     title: 'Flood',
     hint: '2 000 messages at once',
-    frames: () => Array.from({ length: 2_000 }, () => '{"type":"history","limit":1}')
+    frames: () => Array.from({ length: 2_000 }, (_, ref) => JSON.stringify({ type: 'history', limit: 1, ref }))
   },
   {
     id: 'expired-token',
@@ -62,10 +62,18 @@ export const attacks = [
 const firstAnswerMs = 5_000
 const quietMs = 1_500
 
-/** Runs one attack. Resolves with { opened, sent, answers, close: { code, reason, … } or undefined }. */
+/** Runs one attack. Resolves with { opened, sent, frames, served, answers, close: { code, reason, … } or undefined }. */
 export function runAttack(attack, { room, token }) {
   const socket = openSocket(`/chat/${attack.room ?? room}`, token)
-  const result = { opened: false, sent: describe(attack), answers: [], close: undefined }
+  const frames = attack.frames()
+  const result = {
+    opened: false,
+    sent: describe(attack),
+    frames: frames.length,
+    served: 0,
+    answers: [],
+    close: undefined
+  }
   return new Promise((resolve) => {
     let timer
     // Not waiting for the answer to our close frame: behind a flood that is not read any more, it would take long.
@@ -79,11 +87,12 @@ export function runAttack(attack, { room, token }) {
     }
     socket.onopen = () => {
       result.opened = true
-      for (const frame of attack.frames()) socket.send(frame)
+      for (const frame of frames) socket.send(frame)
       wait()
     }
     socket.onmessage = (event) => {
       const message = JSON.parse(event.data)
+      if (message.type === 'reply') result.served++
       if (message.type !== 'error') return
       result.answers.push(message)
       wait()

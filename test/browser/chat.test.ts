@@ -18,8 +18,9 @@ const attacks = {
   'extra-property': { verdict: /^invalid_message$/, shows: '/isAdmin' },
   proto: { verdict: /^closed 1007$/, shows: 'close 1007 "invalid_json"' },
   oversize: { verdict: /^closed 1009$/, shows: 'close 1009' },
-  // Closed when so much of it has been read that there is no doubt; else no longer read, which TCP tells the sender.
-  flood: { verdict: /^(rate_limited|closed 1008)$/, shows: '"code":"rate_limited"' },
+  // Closed when so much of it has been read that there is no doubt; else read as slowly as the limit says, which TCP
+  // tells the sender. Only what was read at once is dropped, and told.
+  flood: { verdict: /^(rate_limited|closed 1008|slowed down)$/, shows: ' of 2,000 served' },
   'expired-token': { verdict: /^refused 401$/, shows: 'HTTP 401 instead of the 101' },
   'foreign-room': { verdict: /^refused 403$/, shows: 'HTTP 403 instead of the 101' }
 } as const

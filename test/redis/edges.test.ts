@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict'
 import { type TestContext, test } from 'node:test'
 import type { Kick, Store } from '../../lib/limits/store.ts'
+import { Bus } from '../../lib/redis/bus.ts'
 import { Health } from '../../lib/redis/health.ts'
 import { Link, maxPendingCommands } from '../../lib/redis/link.ts'
 import { Names } from '../../lib/redis/names.ts'
@@ -232,4 +233,24 @@ test('N2: what a round fails with is said by its code, once; a round that outliv
   }
   health.stop()
   assert.equal(said.length, 2)
+})
+
+test('N3: a topic that is left while its line is being restored is not listened to', async (t) => {
+  const { redis, link } = await startOrders(t)
+  const names = new Names('wsg:', 'wsg:')
+  const bus = new Bus(link, names, 'a node', { onMessage() {}, onNews() {} })
+  // More than are subscribed to at once: the last one's turn comes when it has been left.
+  const topics = Array.from({ length: 501 }, (_, at) => `topic ${at}`)
+  for (const topic of topics) bus.subscribeLater(topic)
+  const { subscriber } = link
+  const subscribe = subscriber.subscribe.bind(subscriber)
+  subscriber.subscribe = (...channels: string[]) => {
+    if (channels.includes(names.topic('topic 0'))) bus.unsubscribe('topic 500')
+    return subscribe(...channels)
+  }
+  await bus.restore()
+  // Answered in order: what was asked for before this has been done.
+  await bus.subscribe('the last one')
+  const listening = await redis.ask('PUBSUB', 'NUMSUB', names.topic('topic 500'), names.topic('topic 499'))
+  assert.deepEqual(listening, [names.topic('topic 500'), 0, names.topic('topic 499'), 1])
 })
