@@ -2,9 +2,9 @@ import type { EventEmitter } from 'node:events'
 import type { CloseCause } from '../close-codes.ts'
 import type { Connection } from './connection.ts'
 import { discardUnread } from './discard.ts'
-import { accept, isServed } from './dispatch.ts'
+import { isServed } from './dispatch.ts'
 import type { GuardedSocket } from './guarded-socket.ts'
-import { admit, endDrowned, endFlood, pauseWhenEmpty } from './rate.ts'
+import { admit, endDrowned, endFlood, serve } from './rate.ts'
 
 /** A text frame is a Buffer, a binary one what `socket.binaryType` says. */
 export type RawFrame = Buffer | ArrayBuffer | Blob | readonly Buffer[]
@@ -90,10 +90,7 @@ export function receive(connection: Connection, data: RawFrame, isBinary: boolea
   connection.pingSentAt = 0
   connection.received++
   const frame = { data: data as Buffer, bytes: sizeOf(data), isBinary }
-  if (admit(connection, frame, now)) {
-    accept(connection, frame, now)
-    pauseWhenEmpty(connection, now)
-  }
+  if (admit(connection, frame, now)) serve(connection, frame, now)
   // The contract is the one way in: another listener would see what it refuses, and the credential of an auth message.
   return connection.settings.contract === undefined && connection.state === 'open'
 }

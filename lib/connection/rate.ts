@@ -70,7 +70,8 @@ function waitForStore(
   })
 }
 
-function serve(connection: Connection, frame: Frame, now: number): void {
+/** A frame that the buckets let through, and the pause when it took the last token. */
+export function serve(connection: Connection, frame: Frame, now: number): void {
   accept(connection, frame, now)
   pauseWhenEmpty(connection, now)
 }
@@ -83,7 +84,7 @@ function waitBehind(connection: Connection, waiting: Waiting, frame: Frame): voi
 }
 
 /** After a message, and what its handler costs, was charged. */
-export function pauseWhenEmpty(connection: Connection, now: number): void {
+function pauseWhenEmpty(connection: Connection, now: number): void {
   if (connection.state === 'open' && !hasTokens(connection, now)) startSpell(connection, now)
 }
 

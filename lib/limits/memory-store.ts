@@ -2,7 +2,7 @@ import { OptionError } from '../errors.ts'
 import { type ExpiringEntry, ExpiringMap } from './expiring-map.ts'
 import { Refusals } from './refusals.ts'
 import { type AttemptsStore, type Identity, type Revocation, type Store, StoreFullError, type Ticket } from './store.ts'
-import { type Rate, TokenBucket } from './token-bucket.ts'
+import { bucketKey, type Rate, TokenBucket } from './token-bucket.ts'
 
 /** Keys per table, see `MemoryStoreOptions.maxKeys`. */
 export const defaultMaxKeys = 100_000
@@ -158,8 +158,7 @@ export class MemoryStore implements Store {
 
   #useBudget(subject: string, rate: Rate, use: (bucket: TokenBucket, now: number) => boolean): boolean {
     const now = this.#now()
-    // Routes may differ in their rate, and a bucket has one.
-    const key = `${rate.perSecond}/${rate.burst} ${subject}`
+    const key = bucketKey(subject, rate)
     const bucket = this.#budgets.get(key, now)?.value ?? new TokenBucket(rate, now)
     const admitted = use(bucket, now)
     // A full bucket is as good as none, so that is when the entry ends. No room: all are in use, fail closed.

@@ -55,6 +55,12 @@ export const kickCriteria: readonly string[] = [
   'route'
 ] satisfies (keyof ConnectionQuery)[]
 
+/** A criterion that is missing, misspelt, undefined or of a newer version must not widen a kick to everybody else. */
+export function isConnectionQuery(query: unknown): query is ConnectionQuery {
+  const given = Object.entries(query ?? {})
+  return given.length > 0 && given.every(([name, value]) => kickCriteria.includes(name) && typeof value === 'string')
+}
+
 /** Connections that shall end. */
 export interface Kick {
   readonly query: ConnectionQuery
@@ -88,8 +94,8 @@ export interface AttemptsStore {
 }
 
 /**
- * Where limits, tickets, revocations and topics live, and how a node reaches the others. An implementation fails closed: when it cannot know, it answers as if
- * the limit were reached, or throws; the handshake is then refused.
+ * Where limits, tickets, revocations and topics live, and how a node reaches the others. An implementation fails closed:
+ * when it cannot know, it answers as if the limit were reached, or throws; the handshake is then refused.
  */
 export interface Store {
   /**

@@ -4,6 +4,11 @@ export interface Rate {
   readonly burst: number
 }
 
+/** The bucket of a subject: routes may differ in their rate, and a bucket has one. */
+export function bucketKey(subject: string, { perSecond, burst }: Rate): string {
+  return `${perSecond}/${burst} ${subject}`
+}
+
 /**
  * A token bucket that may go into debt. Pure arithmetic: the caller passes the time in ms, from a clock that never
  * jumps (`performance.now()`); a clock that goes back adds nothing (threat R3). It starts full.

@@ -1,5 +1,5 @@
 import type { MaybePromise } from '../limits/store.ts'
-import type { Rate } from '../limits/token-bucket.ts'
+import { bucketKey, type Rate } from '../limits/token-bucket.ts'
 import type { Link } from './link.ts'
 import type { Names } from './names.ts'
 import { takeBudget } from './scripts.ts'
@@ -79,8 +79,7 @@ export class Budgets {
   }
 
   #batchOf(subject: string, rate: Rate): Batch {
-    // Routes may differ in their rate, and a bucket has one.
-    const id = `${rate.perSecond}/${rate.burst} ${subject}`
+    const id = bucketKey(subject, rate)
     const known = this.#batches.get(id)
     if (known !== undefined) return known
     const batch: Batch = {

@@ -40,23 +40,23 @@ export class Names {
   }
 
   attempts(limiter: string, key: string): string {
-    return `${this.#prefix}a:${this.hash(`a ${limiter} ${key}`)}`
+    return this.#about('a', `${limiter} ${key}`)
   }
 
   slots(key: string): string {
-    return `${this.#prefix}s:${this.hash(`s ${key}`)}`
+    return this.#about('s', key)
   }
 
   budget(key: string): string {
-    return `${this.#prefix}b:${this.hash(`b ${key}`)}`
+    return this.#about('b', key)
   }
 
   ticket(hash: string): string {
-    return `${this.#prefix}t:${this.hash(`t ${hash}`)}`
+    return this.#about('t', hash)
   }
 
   topic(key: string): string {
-    return `${this.#prefix}m:${this.hash(`m ${key}`)}`
+    return this.#about('m', key)
   }
 
   get nodes(): string {
@@ -74,5 +74,10 @@ export class Names {
 
   hash(value: string): string {
     return createHmac('sha256', this.#secret).update(value).digest('base64url').slice(0, hashLength)
+  }
+
+  /** The letter goes into the hash too: what is the same in two kinds of keys cannot be seen to be. */
+  #about(letter: string, what: string): string {
+    return `${this.#prefix}${letter}:${this.hash(`${letter} ${what}`)}`
   }
 }

@@ -1,5 +1,5 @@
 import secureJsonParse from 'secure-json-parse'
-import { type ConnectionQuery, type Kick, kickCriteria, type RevocationKind } from '../limits/store.ts'
+import { type ConnectionQuery, isConnectionQuery, type Kick, type RevocationKind } from '../limits/store.ts'
 
 /** Stands for `Infinity`, which a script cannot be given: the last time that a Date can be. */
 const forever = 8.64e15
@@ -51,13 +51,7 @@ export function parseOrder(kept: string): KeptOrder | undefined {
 
 function isOrder({ kind, value, query, reason }: OrderText): boolean {
   if (!kinds.includes(kind) || typeof value !== 'string') return false
-  return kind !== 'disconnect' || (isQuery(query) && (reason === undefined || typeof reason === 'string'))
-}
-
-/** Without a criterion, or with one that only a newer version knows, it would end everybody. */
-function isQuery(query: object = {}): boolean {
-  const given = Object.entries(query)
-  return given.length > 0 && given.every(([name, value]) => kickCriteria.includes(name) && typeof value === 'string')
+  return kind !== 'disconnect' || (isConnectionQuery(query) && (reason === undefined || typeof reason === 'string'))
 }
 
 /** The connections that an order ends, when it was given `ageMs` ago. */

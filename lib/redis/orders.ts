@@ -182,7 +182,7 @@ export class Orders {
     // Read once more, from a log that was lost: whom it was for has gone, and who has come back since is not meant.
     const isDone = text.node === this.#node || (text.kind === 'disconnect' && this.#orders.has(id))
     this.#remember({ id, text, number, at, endsAt: performance.now() + order.endsAt - redisNow, epoch: this.#epoch })
-    if (!isDone && number !== lifted(text)) {
+    if (!isDone && !isLifted(text, number)) {
       this.#listener.onKick(kickOf(text, number, redisNow - at))
     }
   }
@@ -225,8 +225,8 @@ export class Orders {
 }
 
 /** A block that was lifted ends nothing. */
-function lifted({ kind }: OrderText): number | undefined {
-  return kind === 'block' ? 0 : undefined
+function isLifted({ kind }: OrderText, number: number): boolean {
+  return kind === 'block' && number === 0
 }
 
 function isRevocation({ kind }: OrderText): boolean {

@@ -71,9 +71,7 @@ export class Slots {
 
   /** Writes what Redis does not have, or will forget soon. @throws StoreDownError */
   async writeAll(): Promise<void> {
-    const old = performance.now() - rewriteAfterMs
-    const missing = [...this.#held.values()].filter((held) => held.written !== held.claimed || held.writtenAt < old)
-    await inBatches(missing, (held) => this.#write(held))
+    await inBatches([...this.#held.values()].filter(needsWrite), (held) => this.#write(held))
   }
 
   #claim(key: string, max: number): Held | undefined {
@@ -108,8 +106,7 @@ export class Slots {
 
   /** Makes Redis have what is claimed. One write at a time: what changes meanwhile is written next. */
   async #write(held: Held): Promise<void> {
-    if (held.underWay > 0 || this.#forget(held)) return
-    if (held.claimed === held.written && performance.now() - held.writtenAt < rewriteAfterMs) return
+    if (held.underWay > 0 || this.#forget(held) || !needsWrite(held)) return
     const { claimed } = held
     await this.#change(held, async () => {
       await this.#link.run(writeSlots, [this.#names.slots(held.key)], [this.#node, claimed, slotTtlMs])
@@ -142,4 +139,9 @@ export class Slots {
   #forget({ key, claimed, written, underWay }: Held): boolean {
     return claimed === 0 && written === 0 && underWay === 0 && this.#held.delete(key)
   }
+}
+
+/** Redis does not have it, or will forget it soon. */
+function needsWrite({ claimed, written, writtenAt }: Held): boolean {
+  return written !== claimed || performance.now() - writtenAt >= rewriteAfterMs
 }

@@ -216,13 +216,16 @@ function contractOf(context: RouteContext, contract: Contract, where: string): C
   const known = context.contracts.get(contract)
   if (known !== undefined) return known
   const compiled = compileContract(contract, where)
-  for (const other of context.contracts.values()) {
-    if (other.name === compiled.name) {
-      throw new OptionError(`${where}: another contract is named "${compiled.name}" too; topics go by name: rename one`)
-    }
+  if (contractNamed(context, compiled.name) !== undefined) {
+    throw new OptionError(`${where}: another contract is named "${compiled.name}" too; topics go by name: rename one`)
   }
   context.contracts.set(contract, compiled)
   return compiled
+}
+
+export function contractNamed({ contracts }: RouteContext, name: string): CompiledContract | undefined {
+  for (const contract of contracts.values()) if (contract.name === name) return contract
+  return undefined
 }
 
 function checkFunctions(options: RouteOptions, where: string): void {

@@ -8,6 +8,7 @@ import { copyOfUser, issueTicket, maxTicketTtlMs, takesTickets } from '../handsh
 import type { UpgradeGuard } from '../handshake/upgrade-guard.ts'
 import {
   type ConnectionQuery,
+  isConnectionQuery,
   type Kick,
   kickCriteria,
   type MaybePromise,
@@ -168,10 +169,8 @@ function checkTicketOrigin(origin: string): void {
   if (origin.includes('*')) throw new OptionError('issueTicket: "origin" must be one origin, without a *')
 }
 
-/** A criterion that is misspelt or undefined must not widen a kick to everybody else. */
 function checkQuery(query: ConnectionQuery): void {
-  const given = Object.entries(query ?? {})
-  if (given.length === 0 || given.some(([name, value]) => !kickCriteria.includes(name) || typeof value !== 'string')) {
+  if (!isConnectionQuery(query)) {
     throw new OptionError(`name at least one of ${kickCriteria.join(', ')}, each a string and none undefined`)
   }
 }
