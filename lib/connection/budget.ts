@@ -8,6 +8,8 @@ import { isPromise } from './promises.ts'
  * that is down, and has no other way, ends the connection: it never lets more through.
  */
 export function takeUserToken(connection: Connection): MaybePromise<boolean> {
+  // Asked for every message, and most routes have none.
+  if (connection.settings.limits.userMessages === false) return true
   const answer = askStore(connection, (store, subject, rate) => store.takeUserBudget(subject, 1, rate))
   if (!isPromise(answer)) return answer === true
   return Promise.resolve(answer).then(

@@ -84,8 +84,6 @@ export class Connection implements WsConnection {
   sent = 0
   dropped = 0
   countedBytes = 0
-  writeTurn = 0
-  writtenInTurn = 0
 
   // Time, in ms of the monotonic clock: see heartbeat.ts. Infinity = never.
   heardAt: number

@@ -54,6 +54,56 @@ export class GuardedSocket extends Base {
   /** Set on a socket that is only there to say a close code (`refuse: 'close'`). */
   isRefused = false
   #lateFrames = 0
+  /** Frames that wait for `flush`; its characters are their bytes. */
+  #joined = ''
+
+  /** Bytes that wait for `flush`. */
+  get joinedBytes(): number {
+    return this.#joined.length
+  }
+
+  // @ts-expect-error @types/ws declares the getter as a property
+  override get bufferedAmount(): number {
+    // @ts-expect-error the same
+    return super.bufferedAmount + this.#joined.length
+  }
+
+  /** Takes a frame of `frameText` that leaves with the next `flush`. @returns true when it is the first */
+  join(frame: string): boolean {
+    const isFirst = this.#joined === ''
+    this.#joined += frame
+    return isFirst
+  }
+
+  /** Writes what was joined. What ws writes by itself comes after it. */
+  flush(): void {
+    const frames = this.#joined
+    if (frames === '') return
+    this.#joined = ''
+    if (this.readyState === this.OPEN) this._socket.write(frames, 'latin1')
+  }
+
+  override send(...values: unknown[]): void {
+    this.flush()
+    Reflect.apply(super.send, this, values)
+  }
+
+  override ping(...values: unknown[]): void {
+    this.flush()
+    Reflect.apply(super.ping, this, values)
+  }
+
+  /** What was sent before leaves before the close frame, whoever closes (ws answers a close with this, too). */
+  override close(code?: number, reason?: string | Buffer): void {
+    this.flush()
+    super.close(code, reason)
+  }
+
+  /** What was sent in this turn is discarded, as is what the socket holds back. */
+  override terminate(): void {
+    this.#joined = ''
+    super.terminate()
+  }
 
   /** The one way in: a frame that the connection does not serve reaches no listener, not even a developer's own. */
   override emit(event: string | symbol, ...values: unknown[]): boolean {

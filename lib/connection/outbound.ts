@@ -1,5 +1,6 @@
 import type { Connection } from './connection.ts'
 import type { Runtime } from './runtime.ts'
+import { frameText } from './text-frame.ts'
 
 /**
  * A buffer above a bound is judged after this time: what was written in this turn may be on its way. TLS reports it
@@ -8,18 +9,23 @@ import type { Runtime } from './runtime.ts'
 export const judgeAfterMs = 10
 
 /**
- * Writes one encoded text frame within the bounds of `limits.sendBuffer` and `limits.totalBufferedBytes`
- * (threats O1, O2). What ws and the socket hold back counts; nothing waits anywhere else. The soft bound is for a
- * backlog: what this same turn has written is not one yet.
+ * Writes one encoded message within the bounds of `limits.sendBuffer` and `limits.totalBufferedBytes`
+ * (threats O1, O2). What waits for the end of the turn counts, and what ws and the socket hold back; nothing waits
+ * anywhere else.
  * @returns false when it was dropped
  */
-export function write(connection: Connection, text: string | Buffer): boolean {
+export function write(connection: Connection, text: string): boolean {
   return hasRoom(connection) && put(connection, text)
+}
+
+/** The same for a message that was framed before. */
+export function writeFrame(connection: Connection, frame: string): boolean {
+  return hasRoom(connection) && putFrame(connection, frame)
 }
 
 /**
  * Asked before something is encoded: what would be dropped is not worth it, and a peer that does not read could ask for
- * a lot of it.
+ * a lot of it. The soft bound is for a backlog: what this same turn has written is not one yet.
  * @returns false when it is dropped
  */
 export function hasRoom(connection: Connection): boolean {
@@ -28,7 +34,7 @@ export function hasRoom(connection: Connection): boolean {
   if (connection.state !== 'open' || socket.readyState !== socket.OPEN) return false
   const { softBytes, hardBytes } = settings.limits.sendBuffer
   const buffered = socket.bufferedAmount
-  if (buffered > hardBytes || buffered - writtenThisTurn(connection) > softBytes) {
+  if (buffered > hardBytes || buffered - socket.joinedBytes > softBytes) {
     connection.dropped++
     connection.report('ws.slow_consumer', { reason: 'dropped', bufferedBytes: buffered })
     return false
@@ -37,31 +43,31 @@ export function hasRoom(connection: Connection): boolean {
 }
 
 /** Writes where there is room. @returns false when reading the message has ended the connection */
-export function put(connection: Connection, text: string | Buffer): boolean {
+export function put(connection: Connection, text: string): boolean {
+  return putFrame(connection, frameText(text))
+}
+
+function putFrame(connection: Connection, frame: string): boolean {
   if (connection.state !== 'open') return false
-  connection.socket.send(text, textFrame)
+  if (connection.socket.join(frame) && dirty.push(connection) === 1) setImmediate(flushAll)
   connection.sent++
-  connection.writtenInTurn += text.length
-  countBuffered(connection)
   return true
 }
 
-const textFrame = { binary: false }
+/** Who was sent something in this turn of the event loop. */
+let dirty: Connection[] = []
 
-function writtenThisTurn(connection: Connection): number {
-  const { sendBuffers } = connection.runtime
-  if (!sendBuffers.isTurnOpen) {
-    sendBuffers.isTurnOpen = true
-    sendBuffers.turn++
-    setImmediate(() => {
-      sendBuffers.isTurnOpen = false
-    })
+/**
+ * One `setImmediate` for all: it runs when everything that this turn has read was served. A system call for each message
+ * is most of what a small one costs.
+ */
+function flushAll(): void {
+  const connections = dirty
+  dirty = []
+  for (const connection of connections) {
+    connection.socket.flush()
+    countBuffered(connection)
   }
-  if (connection.writeTurn !== sendBuffers.turn) {
-    connection.writeTurn = sendBuffers.turn
-    connection.writtenInTurn = 0
-  }
-  return connection.writtenInTurn
 }
 
 function isOverdrawn({ sendBuffers }: Runtime): boolean {

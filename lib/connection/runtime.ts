@@ -16,14 +16,11 @@ export const systemClock: Clock = { now: () => performance.now(), wall: () => Da
 export interface SendBuffers {
   readonly maxBytes: number
   countedBytes: number
-  /** Counts turns of the event loop in which something was written. */
-  turn: number
-  isTurnOpen: boolean
   isJudging: boolean
 }
 
 export function createSendBuffers(maxBytes: number): SendBuffers {
-  return { maxBytes, countedBytes: 0, turn: 0, isTurnOpen: false, isJudging: false }
+  return { maxBytes, countedBytes: 0, isJudging: false }
 }
 
 /** What all connections of this node share. */

@@ -1,7 +1,8 @@
 import type { Store } from '../limits/store.ts'
 import type { Connection } from './connection.ts'
-import { write } from './outbound.ts'
+import { writeFrame } from './outbound.ts'
 import { catchLate, isPromise } from './promises.ts'
+import { frameText } from './text-frame.ts'
 import type { ConnectionSettings } from './types.ts'
 
 /** A longer name is refused: `limits.topics` bounds how many, this bounds what they take. */
@@ -13,7 +14,7 @@ export const deliveriesPerTurn = 1_000
 /** A broadcast that is not finished. */
 interface Broadcast {
   readonly key: string
-  readonly data: Buffer
+  readonly frame: string
   /** To whom it is still to be written. */
   readonly rest: Set<Connection>
 }
@@ -108,30 +109,28 @@ export class Topics {
     this.#continue(Number.POSITIVE_INFINITY)
     const subscribers = this.#subscribers.get(key)
     if (subscribers === undefined) return 0
-    // Encoded once: a string would be for each subscriber.
-    const data = Buffer.from(text)
     const rest = new Set(subscribers)
-    this.#unfinished = { key, data, rest }
+    this.#unfinished = { key, frame: frameText(text), rest }
     return this.#continue(deliveriesPerTurn) + rest.size
   }
 
   /** What was published before is written before whatever else this connection is sent. */
   catchUp(connection: Connection): void {
     const unfinished = this.#unfinished
-    if (unfinished?.rest.delete(connection)) write(connection, unfinished.data)
+    if (unfinished?.rest.delete(connection)) writeFrame(connection, unfinished.frame)
   }
 
   /** @returns how many it was written to */
   #continue(most: number): number {
     const unfinished = this.#unfinished
     if (unfinished === undefined) return 0
-    const { rest, data } = unfinished
+    const { rest, frame } = unfinished
     let delivered = 0
     let left = most
     for (const connection of rest) {
       if (left-- === 0) break
       rest.delete(connection)
-      if (write(connection, data)) delivered++
+      if (writeFrame(connection, frame)) delivered++
     }
     if (rest.size === 0) this.#unfinished = undefined
     else setImmediate(() => unfinished === this.#unfinished && this.#continue(deliveriesPerTurn))

@@ -13,7 +13,7 @@ import { goodHeaders, guarded, listen, rawClient } from '../handshake/harness.ts
 import { echo, tokenFor } from '../support/app.ts'
 import type { LogLine } from '../support/log-capture.ts'
 import type { RawClient } from '../support/raw-client.ts'
-import { eventually } from '../support/wait.ts'
+import { eventually, until } from '../support/wait.ts'
 import { defined, eventNames, only, recordEvents } from './event-recorder.ts'
 
 const timeoutMs = 10_000
@@ -72,7 +72,7 @@ async function play({ app, open, refused }: Scene): Promise<void> {
 
   const house = await open('/house/a', say, { type: 'ask', count: 1 }, { type: 'x' }, { type: 'say', text: 5 })
   await house.sendJson({ type: 'auth', token: tokenFor(app, 'alice', { jti: 'second' }) })
-  await eventually(() => assert.ok(house.frames.length >= 5), { timeoutMs })
+  await until(() => house.frames.length >= 5, { timeoutMs })
   await house.sendText('not JSON')
   await house.serverEnd({ timeoutMs })
   await (await open('/house/a', { type: 'auth', token: 'nonsense' })).serverEnd({ timeoutMs })

@@ -69,6 +69,7 @@ test('R3: reading goes on with the first token, and the spell lasts until the bu
   assert.equal(connection.strikes, 1)
   guard.clock.ms += 1000
   await until(() => connection.spell === undefined)
+  await settled(client)
   assert.equal(texts(client).filter(({ code }) => code === 'rate_limited').length, 2)
 })
 
