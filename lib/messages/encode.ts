@@ -1,9 +1,10 @@
 /** What leaves: messages by their schema, and the messages of the wire itself. */
-import type { TSchema } from '@sinclair/typebox'
-import { TypeCompiler } from '@sinclair/typebox/compiler'
+import { Kind, type TSchema } from '@sinclair/typebox'
 import { reservedProperties } from '../contract.ts'
-import { explain } from './details.ts'
+import { isInstance } from '../errors.ts'
+import { type Detail, explain } from './details.ts'
 import { compileProjection } from './project.ts'
+import { compileWriter } from './writer.ts'
 
 /**
  * A message or reply of the application's own does not match its schema. The message names the type and the path,
@@ -22,33 +23,37 @@ export class EncodeError extends Error {
 export type Encode = (value: unknown) => string
 
 /** `what` is how an EncodeError names the message, for example `message "chat"`. */
-export function compileEncoder(what: string, schema: TSchema, reserved: readonly string[] = []): Encode {
+export function compileEncoder(
+  what: string,
+  schema: TSchema,
+  opening?: string,
+  reserved: readonly string[] = []
+): Encode {
+  const write = compileWriter(schema, opening, reserved)
   const project = compileProjection(schema, reserved)
-  const compiled = TypeCompiler.Compile(schema)
   return (value) => {
-    let projected: unknown
-    let matches: boolean
     try {
-      projected = project(value)
-      matches = compiled.Check(projected)
+      const text = write(value)
+      if (text !== undefined) return text
+      throw violation(what, schema, project(value))
     } catch (error) {
-      throw new EncodeError(what, '', 'cannot be read as JSON', error)
+      throw isInstance(error, EncodeError) ? error : new EncodeError(what, '', 'cannot be read as JSON', error)
     }
-    const text = matches ? JSON.stringify(projected) : undefined
-    if (text !== undefined) return text
-    const detail = matches ? undefined : explain(schema, projected)[0]
-    throw new EncodeError(what, detail?.path ?? '', detail?.message ?? 'is undefined')
   }
 }
 
-/** The same for a server message: `{"type":…}` before its properties, where no property can stand in for it. */
+function violation(what: string, schema: TSchema, projected: unknown): EncodeError {
+  // Any value would do, but JSON has none for this one.
+  if (projected === undefined && openKinds.has(schema[Kind])) return new EncodeError(what, '', 'is undefined')
+  const { path, message } = explain(schema, projected)[0] as Detail
+  return new EncodeError(what, path, message)
+}
+
+const openKinds: ReadonlySet<unknown> = new Set(['Any', 'Unknown'])
+
+/** The same for a server message: `{"type":…` before its properties, where no property can stand in for it. */
 export function compileMessageEncoder(type: string, schema: TSchema): Encode {
-  const encode = compileEncoder(`message "${type}"`, schema, reservedProperties)
-  const start = `{"type":${JSON.stringify(type)}`
-  return (message) => {
-    const text = encode(message)
-    return text === '{}' ? `${start}}` : `${start},${text.slice(1)}`
-  }
+  return compileEncoder(`message "${type}"`, schema, `{"type":${JSON.stringify(type)}`, reservedProperties)
 }
 
 export interface ErrorMessage {
