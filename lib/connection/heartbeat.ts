@@ -9,6 +9,13 @@ import { endUnauthenticated } from './session.ts'
 /** Every connection is visited once in `tickMs * slicesPerSweep` ms, a slice at a time: no sweep stops the loop. */
 export const tickMs = 50
 export const slicesPerSweep = 4
+/**
+ * A slice that takes longer stops there, and the next tick goes on: 10,000 pings, or ends, that are due at once would
+ * stop the loop for more than 100 ms.
+ */
+export const maxSliceMs = 3
+/** Visits between two looks at the clock. */
+const visitsPerLook = 16
 
 /** A peer that has sent its close frame, and has our answer, may hold its socket for this long. */
 export const closedGraceMs = 1_000
@@ -38,12 +45,14 @@ export class Heartbeat {
   }
 
   #tick(): void {
-    const { list } = this.#runtime.registry
+    const { registry, clock } = this.#runtime
+    const { list } = registry
     if (list.length === 0) return this.stop()
-    const now = this.#runtime.clock.now()
+    const now = clock.now()
     for (let left = Math.ceil(list.length / slicesPerSweep); left > 0; left--) {
       if (this.#cursor >= list.length) this.#cursor = 0
       visit(list[this.#cursor++] as Connection, now)
+      if (left % visitsPerLook === 0 && clock.now() - now >= maxSliceMs) return
     }
   }
 }

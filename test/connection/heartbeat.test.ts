@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { Heartbeat, slicesPerSweep, tickMs } from '../../lib/connection/heartbeat.ts'
+import { Heartbeat, maxSliceMs, slicesPerSweep, tickMs } from '../../lib/connection/heartbeat.ts'
 import { opcodes } from '../support/frames.ts'
 import { until } from '../support/wait.ts'
-import { frames, Guard, say } from './harness.ts'
+import { frames, Guard, type Opened, say } from './harness.ts'
 
 const heartbeat = { intervalMs: 1000, timeoutMs: 500 }
 
@@ -97,6 +97,36 @@ test('the sweep visits every connection, a slice at a time, and its timer is the
   guard.clock.ms += 1000
   await until(() => again.connection.state !== 'open', { timeoutMs: 5000 })
   assert.ok(tickMs * slicesPerSweep <= 1000)
+})
+
+test('R8: a slice whose pings take too long stops there, and the next tick goes on; nobody is left out', async (t) => {
+  const started = t.mock.method(globalThis, 'setInterval')
+  const guard = await Guard.start(t)
+  let spentMs = 0
+  const clock = { ...guard.clock, now: () => guard.clock.ms + spentMs }
+  const beat = new Heartbeat({ ...guard.runtime, clock })
+  t.after(() => beat.stop())
+  const opened: Opened[] = []
+  while (opened.length < 200) opened.push(await guard.connect())
+  const tick = started.mock.calls.find(({ arguments: [, ms] }) => ms === tickMs)?.arguments[0] as () => void
+  const pinged = (): number => opened.filter(({ connection }) => connection.pingSentAt > 0).length
+  for (const { connection } of opened) {
+    t.mock.method(connection.socket, 'ping', () => {
+      spentMs += maxSliceMs / 10
+    })
+  }
+  guard.clock.ms += 30_000
+  let before = 0
+  let ticks = 0
+  while (before < opened.length && ticks < 100) {
+    tick()
+    ticks++
+    const now = pinged()
+    assert.ok(now - before > 0 && now - before <= 30, `${now - before} at once`)
+    before = now
+  }
+  assert.equal(before, opened.length)
+  assert.ok(ticks > slicesPerSweep)
 })
 
 test('L1: the timer of the sweep is gone after the last connection', async (t) => {
