@@ -259,9 +259,11 @@ export class Connection implements WsConnection {
     const closed = this.#runOnClose(info)
     const { registry } = this.runtime
     const { handlerTimeoutMs } = this.settings
-    registry.trackClosing(closed, handlerTimeoutMs)
+    if (this.settings.onClose !== undefined) registry.trackClosing(closed, handlerTimeoutMs)
     // A handler that outlives its connection: a shutdown waits for it too. A raw one may run for as long as it likes.
-    if (this.settings.contract !== undefined) registry.trackClosing(this.#settled(), handlerTimeoutMs)
+    if (this.settings.contract !== undefined && !this.#isSettled) {
+      registry.trackClosing(this.#settled(), handlerTimeoutMs)
+    }
     return closed
   }
 
@@ -347,9 +349,13 @@ export class Connection implements WsConnection {
     this.#abort?.abort()
   }
 
-  /** Resolves when no handler of the developer's runs. */
+  /** True when no handler of the developer's runs. */
+  get #isSettled(): boolean {
+    return !this.busy || !this.opened || this.refreshing
+  }
+
   #settled(): Promise<void> {
-    if (!this.busy || !this.opened || this.refreshing) return Promise.resolve()
+    if (this.#isSettled) return Promise.resolve()
     this.#whenIdle ??= new Promise((resolve) => (this.#idle = resolve))
     return this.#whenIdle
   }

@@ -3,26 +3,13 @@ import { catchLate } from '../connection/promises.ts'
 import type { VerifyOutcome } from '../connection/session.ts'
 import { errorCodeOf, OptionError, readText } from '../errors.ts'
 import type { Identity } from '../limits/store.ts'
-import { checkClaims, checkDecoded, type DecodedToken, isSeconds, isSubject, maxClockSkewMs } from './claims.ts'
+import { isSeconds, isSubject, maxClockSkewMs } from './claims.ts'
 import { type CredentialOptions, maxTokenBytes } from './credentials.ts'
-
-/** Signature algorithms by family; a route pins one of them (threat A2). */
-export const algorithmFamilies: Readonly<Record<string, readonly string[]>> = {
-  HMAC: ['HS256', 'HS384', 'HS512'],
-  RSA: ['RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512'],
-  ECDSA: ['ES256', 'ES384', 'ES512'],
-  EdDSA: ['EdDSA']
-}
+import { type JwtOptions, jwtVerify, noKey, type Verify } from './jwt-verifier.ts'
 
 /** The resolved `auth` of a route. */
-export interface AuthSettings extends CredentialOptions {
+export interface AuthSettings extends CredentialOptions, JwtOptions {
   readonly verify: ((token: string, request: FastifyRequest) => unknown) | undefined
-  readonly namespace: string | undefined
-  readonly algorithms: readonly string[] | undefined
-  readonly requiredClaims: readonly string[]
-  readonly audience: string | readonly string[] | undefined
-  readonly issuer: string | readonly string[] | undefined
-  readonly maxTokenAgeMs: number | undefined
   readonly identity: ((user: unknown) => Identity) | undefined
   readonly messageTimeoutMs: number
   readonly refresh: { readonly perMinute: number } | false
@@ -35,17 +22,6 @@ export interface Authenticator {
   readonly verify: (token: string, request: FastifyRequest) => Promise<VerifyOutcome>
   readonly identify: (user: unknown, claims: unknown) => Identity | undefined
 }
-
-/** What @fastify/jwt decorates an instance with, as far as it is used here. */
-interface JwtDecorator {
-  readonly options: { readonly verify?: { readonly algorithms?: readonly string[] } }
-  sign(payload: object): unknown
-  decode(token: string, options: object): unknown
-}
-
-/** A user whom nobody has looked at yet, or why the token itself is refused. */
-type Verdict = { readonly user: unknown; readonly claims: unknown } | { readonly flaw: string }
-type Verify = (token: string, request: FastifyRequest) => Promise<Verdict>
 
 export function createAuthenticator(auth: AuthSettings, app: FastifyInstance, clock: () => number): Authenticator {
   let verify: Verify
@@ -94,102 +70,6 @@ function unavailable(errorCode: string): VerifyOutcome {
   return { ok: false, cause: 'unavailable', errorCode }
 }
 
-/** `request.jwtVerify` with our token and our demands, so that its secret function, `trusted` and `formatUser` hold. */
-function jwtVerify(auth: AuthSettings, app: FastifyInstance, clock: () => number): Verify {
-  const root = (app as unknown as { jwt?: JwtDecorator & Record<string, JwtDecorator> }).jwt
-  const jwt = auth.namespace === undefined ? root : root?.[auth.namespace]
-  if (jwt?.options === undefined) {
-    throw new OptionError(
-      auth.namespace === undefined
-        ? 'option "auth" needs @fastify/jwt: register it, or set auth.verify, or say auth: false'
-        : `option "auth.namespace": @fastify/jwt has no namespace "${auth.namespace}"`
-    )
-  }
-  const method = auth.namespace === undefined ? 'jwtVerify' : `${auth.namespace}JwtVerify`
-  if (!app.hasRequestDecorator(method)) {
-    throw new OptionError(
-      `option "auth.namespace": there is no request.${method}; leave @fastify/jwt its own name for it`
-    )
-  }
-  const demands = demandsOf(auth, jwt)
-  return async (token, request) => {
-    const verifier = request as unknown as Record<string, (options: object) => Promise<unknown>>
-    const decoded = jwt.decode(token, { complete: true }) as DecodedToken
-    const unread = checkDecoded(decoded)
-    if (unread !== undefined) return { flaw: unread }
-    try {
-      const user = await verifier[method]?.({ verify: { ...demands, extractToken: () => token } })
-      const flaw = checkClaims(decoded.payload as object, auth, clock())
-      return flaw === undefined ? { user, claims: decoded.payload } : { flaw }
-    } catch (error) {
-      // A secret function that knows no key for this token: @fastify/jwt then asks fast-jwt, which has none either.
-      if (readText(error, 'code') === noKey) return { flaw: 'NO_KEY' }
-      throw error
-    }
-  }
-}
-
-/** What the verifier shall check, beside what the app told @fastify/jwt. */
-function demandsOf(auth: AuthSettings, jwt: JwtDecorator): object {
-  const { audience, issuer } = auth
-  return {
-    algorithms: auth.algorithms ?? defaultAlgorithms(jwt),
-    // fast-jwt checks the audience and the issuer of a token that names one (threat A4).
-    requiredClaims: [
-      ...auth.requiredClaims,
-      ...(audience === undefined ? [] : ['aud']),
-      ...(issuer === undefined ? [] : ['iss'])
-    ],
-    ...(audience !== undefined && { allowedAud: audience }),
-    ...(issuer !== undefined && { allowedIss: issuer }),
-    // A cache would go on admitting what has been revoked since (threat A11).
-    cache: false
-  }
-}
-
-/** The app's own choice, or HS256 for a symmetric secret; which kind it is shows in what the app itself would sign. */
-function defaultAlgorithms(jwt: JwtDecorator): readonly string[] {
-  const { algorithms } = jwt.options.verify ?? {}
-  if (algorithms !== undefined && algorithms.length > 0) {
-    checkAlgorithms(algorithms, '@fastify/jwt verify.algorithms')
-    return algorithms
-  }
-  const signed = signedAlgorithm(jwt)
-  if (signed !== undefined && algorithmFamilies.HMAC?.includes(signed)) return [signed]
-  const example = signed ?? 'RS256'
-  throw new OptionError(
-    `option "auth.algorithms" is needed: the secret of @fastify/jwt is not a plain symmetric one; set it, such as ['${example}']`
-  )
-}
-
-function signedAlgorithm(jwt: JwtDecorator): string | undefined {
-  try {
-    const token = jwt.sign({ sub: 'fastify-ws-guard' })
-    // A secret that is a function makes it a promise.
-    catchLate(token)
-    return (jwt.decode(String(token), { complete: true }) as { header: { alg: string } }).header.alg
-  } catch {
-    // Verify-only, or a secret that is a function: it cannot sign here, and the developer has to say.
-    return undefined
-  }
-}
-
-/** @throws OptionError for `none`, an unknown algorithm or two families (threat A2: key confusion) */
-export function checkAlgorithms(algorithms: readonly string[], option: string): void {
-  const families = new Set(algorithms.map((name) => familyOf(name)))
-  if (algorithms.length === 0 || families.has(undefined) || families.size > 1) {
-    throw new OptionError(
-      `option "${option}" must list algorithms of one family: ${Object.values(algorithmFamilies)
-        .map((names) => names.join(', '))
-        .join(' | ')}`
-    )
-  }
-}
-
-function familyOf(algorithm: string): string | undefined {
-  return Object.keys(algorithmFamilies).find((family) => algorithmFamilies[family]?.includes(algorithm))
-}
-
 /** The registered claims of RFC 7519, as an identity; none without a subject. */
 function identityOf(claims: unknown): Identity | undefined {
   const { sub, sid, jti, iat, exp } = claims as Record<string, unknown>
@@ -236,7 +116,6 @@ function checkIdentity(identity: Identity | undefined, wallMs: number): Identity
 const tokenErrorCodes =
   /^(FST_JWT_|FAST_JWT_|ERR_JW[TSE]_|ERR_JWKS_(NO|MULTIPLE)_MATCHING_KEYS?$|ERR_JOSE_ALG_NOT_ALLOWED|ERR_JOSE_NOT_SUPPORTED|JWK_NOT_FOUND$|DOMAIN_NOT_ALLOWED$)/
 const tokenErrorNames = new Set(['JsonWebTokenError', 'TokenExpiredError', 'NotBeforeError', 'SigningKeyNotFoundError'])
-const noKey = 'FAST_JWT_KEY_FETCHING_ERROR'
 // fast-jwt's codes for what is wrong on this side.
 const ownFaults = new Set([noKey, 'FAST_JWT_INVALID_OPTION'])
 // jsonwebtoken gives a key that could not be fetched the name of a bad token; jwks-rsa says when the token named none.

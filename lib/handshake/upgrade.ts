@@ -34,7 +34,7 @@ const kUpgrade: unique symbol = Symbol('fastify-ws-guard.upgrade')
 const kSettings: unique symbol = Symbol('fastify-ws-guard.settings')
 const kPlain: unique symbol = Symbol('fastify-ws-guard.plain')
 
-type Marked = IncomingMessage & { [kUpgrade]?: Upgrade }
+type Marked = IncomingMessage & { [kUpgrade]?: Upgrade | undefined }
 
 /** What routes carry in their `config` for us: the settings of a guarded one, or the mark of a plain websocket route. */
 export interface RouteMarks {
@@ -52,7 +52,7 @@ export function upgradeOf(request: IncomingMessage): Upgrade | undefined {
 
 /** Lets the handshake go: an open connection does not need it. */
 export function forgetUpgrade(request: IncomingMessage): void {
-  delete (request as Marked)[kUpgrade]
+  ;(request as Marked)[kUpgrade] = undefined
 }
 
 export function guardedConfig(config: object | undefined, settings: HandshakeSettings): object & RouteMarks {

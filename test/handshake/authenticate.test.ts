@@ -2,7 +2,8 @@ import assert from 'node:assert/strict'
 import { type TestContext, test } from 'node:test'
 import jwt from '@fastify/jwt'
 import Fastify, { type FastifyInstance, type FastifyRequest } from 'fastify'
-import { type AuthSettings, checkAlgorithms, createAuthenticator } from '../../lib/handshake/authenticate.ts'
+import { type AuthSettings, createAuthenticator } from '../../lib/handshake/authenticate.ts'
+import { checkAlgorithms } from '../../lib/handshake/jwt-verifier.ts'
 import wsGuard from '../../lib/index.ts'
 import type { AuthOptions, WsGuardOptions } from '../../lib/route/options.ts'
 import { injectWs } from '../../lib/testing.ts'
@@ -148,7 +149,7 @@ test('A3: a @fastify/jwt whose fast-jwt lets a payload through that is no object
     const auth = { requiredClaims: [], from: ['header'] } as unknown as AuthSettings
     const authenticator = createAuthenticator(auth, app, Date.now)
     authenticator.prepare()
-    const request = { jwtVerify: async () => ({ sub: 'alice' }) } as unknown as FastifyRequest
+    const request = { headers: {}, jwtVerify: async () => ({ sub: 'alice' }) } as unknown as FastifyRequest
     const outcome = await authenticator.verify('token', request)
     if (payload !== null && typeof payload === 'object' && 'sub' in payload) assert.equal(outcome.ok, true)
     else assert.deepEqual(outcome, { ok: false, cause: 'unauthorized', errorCode: 'CLAIMS' })
