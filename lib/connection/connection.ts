@@ -27,7 +27,7 @@ export const pausedBy = { limit: 1, queue: 2, drain: 4, auth: 8, budget: 16 } as
  * frames is in `inbound.ts`, the credential in `session.ts`, time in `heartbeat.ts`.
  */
 export class Connection implements WsConnection {
-  readonly id: string = randomUUID()
+  readonly id: string = makeId()
   readonly openedAt: number
   /** `openedAt` on the clock that never jumps. */
   readonly startedAt: number
@@ -392,4 +392,9 @@ export class Connection implements WsConnection {
 
 function isAbortError(error: unknown): boolean {
   return isInstance(error, Error) && readText(error, 'name') === 'AbortError'
+}
+
+/** V8 keeps what it joins as its pieces: copied, the 36 characters of an id take a ninth of the memory. */
+function makeId(): string {
+  return Buffer.from(randomUUID(), 'latin1').toString('latin1')
 }

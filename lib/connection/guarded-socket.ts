@@ -3,7 +3,7 @@ import { WebSocket } from 'ws'
 import type { Limits } from '../limits/limits.ts'
 import { abuseGraceMs, type Connection } from './connection.ts'
 import { discardUnread } from './discard.ts'
-import { type RawFrame, receive } from './inbound.ts'
+import { hear } from './inbound.ts'
 
 /** The bounds ws keeps for us; it takes them per server, we hand them over per socket. */
 export type SocketBounds = Pick<Limits, 'maxPayloadBytes' | 'fragments' | 'controlFrames'>
@@ -36,7 +36,7 @@ const Base = WebSocket as unknown as new (
 
 /** The WebSocket of every upgraded socket of the server; only those of guarded routes carry a connection. */
 export class GuardedSocket extends Base {
-  /** The connection it belongs to; none on plain websocket routes. Shared listeners find their connection here. */
+  /** The connection it belongs to; none on plain websocket routes. */
   connection: Connection | undefined
   /** The largest number of pongs ws keeps waiting to be written (threat R6; ws >= 8.23). */
   declare _maxPendingAutoPongs: number
@@ -115,14 +115,7 @@ export class GuardedSocket extends Base {
       if (this.#lateFrames >= maxLateFrames) this._receiver._loop = false
       return false
     }
-    if (event === 'message' && connection !== undefined) {
-      if (!receive(connection, values[0] as RawFrame, values[1] as boolean)) return false
-    }
-    // Whoever took all listeners off took ours, too: Node would end the process for what a peer sends.
-    if (event === 'error' && connection !== undefined && this.listenerCount('error') === 0) {
-      this.terminate()
-      return false
-    }
+    if (connection !== undefined && !hear(connection, event, values)) return false
     return super.emit(event, ...values)
   }
 

@@ -1,4 +1,3 @@
-import type { EventEmitter } from 'node:events'
 import type { CloseCause } from '../close-codes.ts'
 import type { Connection } from './connection.ts'
 import { discardUnread } from './discard.ts'
@@ -13,31 +12,53 @@ export type RawFrame = Buffer | ArrayBuffer | Blob | readonly Buffer[]
 const closeSlackMs = 1_000
 
 /**
- * Attaches the listeners in the tick of the 101 (threat M1). They are shared by all connections and find theirs on the
- * socket: a closure for each would cost every idle connection its memory.
+ * Hands a socket over to its connection, in the tick of the 101 (threat M1): from here on `hear` is told what happens
+ * on it. Whoever follows the raw socket calls `closeLost` when that is gone.
  */
 export function listen(connection: Connection): void {
-  const { socket, rawSocket } = connection
+  const { socket } = connection
   socket.connection = connection
   socket._closeTimeout = connection.settings.closeTimeoutMs + closeSlackMs
-  // The parent's error listener holds the request and the reply; ours takes its place.
+  // The parent's error listener holds the request and the reply.
   socket.removeAllListeners('error')
-  const events: EventEmitter = socket
-  events.on('error', onError)
-  events.on('ping', onControlFrame)
-  events.on('pong', onControlFrame)
-  events.on('close', onClose)
-  // ws may never say that it closed (a receiver that stopped in the middle): the socket itself always does.
-  rawSocket.once('close', () => setImmediate(() => onClose.call(socket, 1006)))
 }
 
-function onControlFrame(this: GuardedSocket): void {
-  const connection = this.connection as Connection
+/**
+ * What ws says of a guarded socket, before any listener of the developer's. Listeners of ours would be most of what an
+ * idle socket keeps, and somebody could take them off.
+ * @returns true when listeners on the socket itself may hear it too
+ */
+export function hear(connection: Connection, event: string | symbol, values: readonly unknown[]): boolean {
+  switch (event) {
+    case 'message':
+      return receive(connection, values[0] as RawFrame, values[1] as boolean)
+    case 'ping':
+    case 'pong':
+      onControlFrame(connection)
+      return true
+    case 'close':
+      onClose(connection, values[0] as number)
+      return true
+    case 'error':
+      onError(connection, values[0] as Error)
+      // Node would end the process for what a peer sends.
+      return connection.socket.listenerCount('error') > 0
+    default:
+      return true
+  }
+}
+
+/** ws may never say that it closed (a receiver that stopped in the middle): the socket below always does. */
+export function closeLost(socket: GuardedSocket): void {
+  setImmediate(onClose, socket.connection as Connection, 1006)
+}
+
+function onControlFrame(connection: Connection): void {
   const now = connection.runtime.clock.now()
   connection.heardAt = now
   connection.pingSentAt = 0
   // Pings and pongs cost the peer 6 bytes and us a turn (threat R6).
-  if (hasTooManyPongs(this)) endDrowned(connection)
+  if (hasTooManyPongs(connection.socket)) endDrowned(connection)
   else if (!connection.controlFrames.take(1, now)) endFlood(connection)
 }
 
@@ -46,8 +67,7 @@ function hasTooManyPongs(socket: GuardedSocket): boolean {
   return socket.readyState !== socket.OPEN && socket._pendingAutoPongs >= socket._maxPendingAutoPongs
 }
 
-function onClose(this: GuardedSocket, code: number): void {
-  const connection = this.connection as Connection
+function onClose(connection: Connection, code: number): void {
   endClosed(connection, code)
   void connection.finish()
 }
@@ -65,13 +85,12 @@ const frameErrors: Readonly<Record<string, { cause: CloseCause; code: number }>>
   WS_ERR_INVALID_UTF8: { cause: 'invalid_frame', code: 1007 }
 }
 
-function onError(this: GuardedSocket, error: Error & { code?: string }): void {
+function onError(connection: Connection, error: Error & { code?: string }): void {
   const { cause, code } = (
     error.code?.startsWith('WS_ERR_')
       ? (frameErrors[error.code] ?? { cause: 'invalid_frame', code: 1002 })
       : { cause: 'lost', code: 1006 }
   ) as { cause: CloseCause; code: number }
-  const connection = this.connection as Connection
   // ws would read on for as long as the peer sends.
   discardUnread(connection.rawSocket)
   connection.endUnanswered(cause, code)
@@ -81,7 +100,7 @@ function onError(this: GuardedSocket, error: Error & { code?: string }): void {
  * One frame: closing? expired? → buckets (before any decoding) → text? → decode → check → authorize → handler.
  * @returns true when listeners on the socket itself may see it too
  */
-export function receive(connection: Connection, data: RawFrame, isBinary: boolean): boolean {
+function receive(connection: Connection, data: RawFrame, isBinary: boolean): boolean {
   const { runtime, socket } = connection
   if (socket.readyState !== socket.OPEN || !isServed(connection)) return false
   const now = runtime.clock.now()

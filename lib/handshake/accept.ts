@@ -1,3 +1,4 @@
+import type { Duplex } from 'node:stream'
 import type { FastifyRequest } from 'fastify'
 import type { CloseCause } from '../close-codes.ts'
 import { Connection } from '../connection/connection.ts'
@@ -30,6 +31,7 @@ export function accept(gate: Gate, socket: GuardedSocket, request: FastifyReques
   rememberRequest(settings, request)
   letGo(upgrade, request)
   listen(connection)
+  upgrade.held.accepted = socket
   runtime.registry.add(connection)
   connection.report('ws.open', { protocol: socket.protocol, expiresAt: connection.expiresAt })
   // The drain began while the developer's hooks ran: it did not see this one.
@@ -44,7 +46,15 @@ export function accept(gate: Gate, socket: GuardedSocket, request: FastifyReques
 function letGo(upgrade: Upgrade, request: FastifyRequest): void {
   const { _httpMessage: response } = upgrade.socket as { _httpMessage?: { detachSocket(socket: unknown): void } | null }
   response?.detachSocket(upgrade.socket)
+  shrinkListeners(upgrade.socket)
   forgetUpgrade(request.raw)
+}
+
+/** A list that held three listeners, the response's among them, keeps room for twenty; one of two is made anew. */
+function shrinkListeners(socket: Duplex): void {
+  const last = socket.listeners('close').at(-1) as () => void
+  socket.off('close', last)
+  socket.on('close', last)
 }
 
 function waitForAuth(peer: Peer, connection: Connection, timeoutMs: number): void {

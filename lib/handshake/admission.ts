@@ -1,5 +1,6 @@
 import { normalizeIP } from '@fastify/rate-limit'
 import type { MaybePromise, Store } from '../limits/store.ts'
+import { type Held, slots } from './held.ts'
 import type { Upgrade } from './upgrade.ts'
 
 /**
@@ -9,9 +10,7 @@ import type { Upgrade } from './upgrade.ts'
 export class Admission {
   readonly #store: Store
   readonly #maxTotal: number
-  #total = 0
-  #unauthenticated = 0
-  #refused = 0
+  readonly #taken = { total: 0, unauthenticated: 0, refused: 0 }
 
   constructor(store: Store, maxTotal: number) {
     this.#store = store
@@ -20,53 +19,74 @@ export class Admission {
 
   /** Slots taken on this node. */
   get total(): number {
-    return this.#total
+    return this.#taken.total
   }
 
   get unauthenticated(): number {
-    return this.#unauthenticated
+    return this.#taken.unauthenticated
   }
 
   get refused(): number {
-    return this.#refused
+    return this.#taken.refused
   }
 
   /** @returns false when this node is full */
   takeTotal(upgrade: Upgrade): boolean {
-    if (this.#total >= this.#maxTotal) return false
-    this.#total++
-    hold(upgrade, () => this.#total--)
-    return true
+    return this.#take(upgrade, 'total', this.#maxTotal)
   }
 
   /** @returns false when this address has all the connections it may have; an IPv6 address counts as its /64 */
   takeIp(upgrade: Upgrade, ip: string, max: number): MaybePromise<boolean> {
-    return this.#take(upgrade, `ip:${normalizeIP(ip)}`, max)
+    return this.#acquire(upgrade, 'ipKey', `ip:${normalizeIP(ip)}`, max)
   }
 
   /** @returns false when this user has all the connections they may have */
   takeUser(upgrade: Upgrade, subject: string, max: number): MaybePromise<boolean> {
-    return this.#take(upgrade, `user:${subject}`, max)
+    return this.#acquire(upgrade, 'userKey', `user:${subject}`, max)
   }
 
   /** A slot for the time until the first message has authenticated the connection. */
   takeUnauthenticated(upgrade: Upgrade, max: number): (() => void) | undefined {
-    if (this.#unauthenticated >= max) return undefined
-    this.#unauthenticated++
-    return hold(upgrade, () => this.#unauthenticated--)
+    if (!this.#take(upgrade, 'unauthenticated', max)) return undefined
+    const { held } = upgrade
+    return () => this.#giveBack(held, 'unauthenticated')
   }
 
   /** A slot for a socket that only says why it is refused, until it has closed. */
   takeRefused(upgrade: Upgrade, max: number): boolean {
-    if (this.#refused >= max) return false
-    this.#refused++
-    hold(upgrade, () => this.#refused--)
+    return this.#take(upgrade, 'refused', max)
+  }
+
+  /** Releases whatever a socket held, when it has closed. */
+  release(held: Held): void {
+    for (const name of names) this.#giveBack(held, name)
+    for (const name of keyNames) {
+      const key = held[name]
+      held[name] = undefined
+      if (key !== undefined) this.#release(key)
+    }
+  }
+
+  #take({ held, socket }: Upgrade, name: SlotName, max: number): boolean {
+    if (this.#taken[name] >= max) return false
+    // A socket that is gone has released what it held.
+    if (!socket.destroyed) {
+      this.#taken[name]++
+      held.counted |= slots[name]
+    }
     return true
   }
 
-  async #take(upgrade: Upgrade, key: string, max: number): Promise<boolean> {
+  #giveBack(held: Held, name: SlotName): void {
+    if ((held.counted & slots[name]) === 0) return
+    held.counted &= ~slots[name]
+    this.#taken[name]--
+  }
+
+  async #acquire({ held, socket }: Upgrade, name: KeyName, key: string, max: number): Promise<boolean> {
     if (!(await this.#store.acquireSlot(key, max))) return false
-    hold(upgrade, () => this.#release(key))
+    if (socket.destroyed) this.#release(key)
+    else held[name] = key
     return true
   }
 
@@ -78,15 +98,8 @@ export class Admission {
   }
 }
 
-/** Releases once: when the socket closes, at once when it already has, or earlier by the function returned. */
-function hold(upgrade: Upgrade, release: () => void): () => void {
-  let isHeld = true
-  const once = (): void => {
-    if (!isHeld) return
-    isHeld = false
-    release()
-  }
-  if (upgrade.socket.destroyed) once()
-  else upgrade.releases.push(once)
-  return once
-}
+type SlotName = keyof typeof slots
+type KeyName = 'ipKey' | 'userKey'
+
+const names = Object.keys(slots) as SlotName[]
+const keyNames: readonly KeyName[] = ['ipKey', 'userKey']

@@ -2,11 +2,13 @@ import type { IncomingMessage, Server } from 'node:http'
 import type { Duplex } from 'node:stream'
 import type { FastifyBaseLogger } from 'fastify'
 import type { Events } from '../connection/events.ts'
+import { closeLost } from '../connection/inbound.ts'
 import { systemClock } from '../connection/runtime.ts'
+import { type Held, heldBy, holdBy } from './held.ts'
 import { endSocket, type RefusalReason, refusalReasons, refuseSocket } from './refusal.ts'
 import { checkUpgrade } from './request-shape.ts'
 import type { Owned, ServerSockets } from './server-sockets.ts'
-import { setUpgrade, type Upgrade, upgradeOf } from './upgrade.ts'
+import { setUpgrade, upgradeOf } from './upgrade.ts'
 import { takeSecretsOut } from './url-secrets.ts'
 
 export type UpgradeListener = (request: IncomingMessage, socket: Duplex, head: Buffer) => void
@@ -23,8 +25,14 @@ export interface GuardState {
   readonly deadlineMs: () => number
   readonly isDraining: () => boolean
   readonly sockets: ServerSockets
+  /** Gives back the slots that a socket held. */
+  readonly release: (held: Held) => void
   /** Header lines for refusals on the bare socket. */
   readonly headerLines: (isSecure: boolean) => readonly string[]
+}
+
+function destroy(this: Duplex): void {
+  this.destroy()
 }
 
 /**
@@ -36,8 +44,15 @@ export class UpgradeGuard {
   /** Sockets whose handshake is under way, also while a refusal is written. */
   readonly #pending = new Map<Duplex, IncomingMessage>()
 
+  /** One for all sockets. */
+  readonly #onClose: (this: Duplex) => void
+
   constructor(state: GuardState) {
     this.#state = state
+    const end = (socket: Duplex): void => this.#end(socket)
+    this.#onClose = function () {
+      end(this)
+    }
   }
 
   /** Sockets whose handshake is under way. */
@@ -46,7 +61,7 @@ export class UpgradeGuard {
   }
 
   readonly listener: UpgradeListener = (request, socket, head) => {
-    socket.on('error', () => socket.destroy())
+    socket.on('error', destroy)
     const { url = '' } = request
     // Before anything can fail: from here on no log line and no 404 can show a credential of the URL (threat P1).
     const secrets = takeSecretsOut(request, this.#state.secretNames)
@@ -55,7 +70,7 @@ export class UpgradeGuard {
       socket.destroy()
       return
     }
-    const { deadline, releases } = this.#hold(request, socket)
+    const held = this.#hold(request, socket)
     const reason = this.#state.isDraining() ? 'draining' : checkUpgrade(request)
     if (reason !== undefined) return this.#refuse(request, socket, reason)
     setUpgrade(request, {
@@ -64,8 +79,7 @@ export class UpgradeGuard {
       url,
       askedAt: systemClock.now(),
       secrets,
-      deadline,
-      releases,
+      held,
       settings: undefined,
       headers: {},
       protocol: '',
@@ -101,21 +115,29 @@ export class UpgradeGuard {
   accepted(request: IncomingMessage): void {
     const upgrade = upgradeOf(request)
     if (upgrade === undefined) return
-    clearTimeout(upgrade.deadline)
+    clearTimeout(upgrade.held.deadline)
+    upgrade.held.deadline = undefined
     this.#pending.delete(upgrade.socket)
   }
 
-  #hold(request: IncomingMessage, socket: Duplex): Pick<Upgrade, 'deadline' | 'releases'> {
+  #hold(request: IncomingMessage, socket: Duplex): Held {
     this.#state.sockets.upgraded(socket)
     this.#pending.set(socket, request)
-    const deadline = setTimeout(() => socket.destroy(), this.#state.deadlineMs())
-    const releases: (() => void)[] = []
-    socket.once('close', () => {
-      clearTimeout(deadline)
-      for (const release of releases) release()
-      this.#forget(socket)
-    })
-    return { deadline, releases }
+    socket.on('close', this.#onClose)
+    return holdBy(
+      socket,
+      setTimeout(() => socket.destroy(), this.#state.deadlineMs())
+    )
+  }
+
+  #end(socket: Duplex): void {
+    const held = heldBy(socket) as Held
+    clearTimeout(held.deadline)
+    this.#state.release(held)
+    if (held.accepted !== undefined) closeLost(held.accepted)
+    // Whoever keeps the socket shall not keep what ws had read of an unfinished message.
+    held.accepted = undefined
+    this.#forget(socket)
   }
 
   /** The request is looked up: a listener that had it would keep it for as long as the connection is open. */

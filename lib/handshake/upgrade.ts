@@ -2,6 +2,7 @@ import type { IncomingMessage } from 'node:http'
 import type { Duplex } from 'node:stream'
 import type { FastifyRequest } from 'fastify'
 import type { Verified } from '../connection/session.ts'
+import type { Held } from './held.ts'
 import type { HandshakeSettings } from './settings.ts'
 import type { UrlSecrets } from './url-secrets.ts'
 
@@ -14,10 +15,7 @@ export interface Upgrade {
   readonly secrets: UrlSecrets['taken']
   /** When it began, in ms on the clock that never jumps. */
   readonly askedAt: number
-  /** Ends the handshake whatever happens to it; cleared by the 101 (threat H8). */
-  readonly deadline: NodeJS.Timeout
-  /** Releases of the slots it holds; run when the socket closes, or at once when it already has. */
-  readonly releases: (() => void)[]
+  readonly held: Held
   settings: HandshakeSettings | undefined
   /** Constants put on the 101 and on a refusal. */
   headers: Readonly<Record<string, string>>

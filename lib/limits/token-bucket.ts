@@ -14,14 +14,12 @@ export function bucketKey(subject: string, { perSecond, burst }: Rate): string {
  * jumps (`performance.now()`); a clock that goes back adds nothing (threat R3). It starts full.
  */
 export class TokenBucket {
-  readonly #perMs: number
-  readonly #burst: number
+  readonly #rate: Rate
   #tokens: number
   #refilledAt: number
 
   constructor(rate: Rate, now: number) {
-    this.#perMs = rate.perSecond / 1000
-    this.#burst = rate.burst
+    this.#rate = rate
     this.#tokens = rate.burst
     this.#refilledAt = now
   }
@@ -57,18 +55,19 @@ export class TokenBucket {
   msUntil(tokens: number, now: number): number {
     const missing = tokens - this.available(now)
     if (missing <= 0) return 0
-    return tokens > this.#burst ? Number.POSITIVE_INFINITY : Math.ceil(missing / this.#perMs)
+    return tokens > this.#rate.burst ? Number.POSITIVE_INFINITY : Math.ceil(missing / (this.#rate.perSecond / 1000))
   }
 
   /** True when forgetting the bucket and making a new one would change nothing. */
   isFull(now: number): boolean {
-    return this.available(now) >= this.#burst
+    return this.available(now) >= this.#rate.burst
   }
 
   #refill(now: number): void {
     const elapsedMs = now - this.#refilledAt
     if (elapsedMs <= 0) return
-    this.#tokens = Math.min(this.#burst, this.#tokens + elapsedMs * this.#perMs)
+    const { perSecond, burst } = this.#rate
+    this.#tokens = Math.min(burst, this.#tokens + elapsedMs * (perSecond / 1000))
     this.#refilledAt = now
   }
 }

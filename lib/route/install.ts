@@ -46,6 +46,7 @@ interface Parts {
   readonly heartbeat: Heartbeat
   readonly shutdown: Shutdown
   readonly sockets: ServerSockets
+  readonly admission: Admission
   readonly queryNames: QueryNames
   readonly routes: RouteContext['routes']
 }
@@ -69,7 +70,7 @@ export async function install(app: FastifyInstance, options: WsGuardOptions): Pr
   const attempts = await AttemptLimits.create(runtime.store)
   const gate: Gate = {
     runtime,
-    admission: new Admission(runtime.store, values.get('limits.connections.total')),
+    admission: parts.admission,
     websocketServer: app.websocketServer as WebSocketServer,
     attempts: attempts.forRoute(values.group<AttemptsOptions>('limits.attempts')),
     queryCredentials: parts.queryNames.used,
@@ -138,6 +139,7 @@ function makeParts(given: WsGuardOptions): Parts {
     heartbeat: new Heartbeat(runtime),
     shutdown: new Shutdown(),
     sockets: new ServerSockets(),
+    admission: new Admission(store, values.get('limits.connections.total')),
     queryNames: {
       secret: new Set([values.get<string>('auth.queryParam'), ticketParam]),
       used: new Set(),
@@ -175,6 +177,7 @@ async function takeUpgrades(app: FastifyInstance, parts: Parts): Promise<Upgrade
     },
     isDraining: () => shutdown.hasBegun,
     sockets: parts.sockets,
+    release: (held) => parts.admission.release(held),
     headerLines: (isSecure) => headerLines(upgradeHeadersFor(values.get('upgradeHeaders'), isSecure))
   })
   server.prependListener('upgrade', guard.listener)

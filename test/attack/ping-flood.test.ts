@@ -61,8 +61,9 @@ test('R6: who does not read has so many pongs waiting, and no more, whatever its
   client.pause()
   const { socket, send } = await until(() => connection && { ...connection, ...binding(connection) })
   // Until the kernel takes no more.
-  await until(() => {
+  await until(async () => {
     for (let count = 0; count < 100 && send('said', { text }); count++) {}
+    await nextTurn()
     return socket.bufferedAmount > 500_000
   }, patient)
   const ping = frame({ opcode: opcodes.ping })

@@ -12,7 +12,7 @@ import { drainConnections, type ShutdownOptions } from '../../lib/connection/dra
 import { Events } from '../../lib/connection/events.ts'
 import { boundSocket, GuardedSocket } from '../../lib/connection/guarded-socket.ts'
 import { visit } from '../../lib/connection/heartbeat.ts'
-import { listen } from '../../lib/connection/inbound.ts'
+import { closeLost, listen } from '../../lib/connection/inbound.ts'
 import type { Admitted } from '../../lib/connection/parts.ts'
 import { refresh } from '../../lib/connection/refresh.ts'
 import { Registry } from '../../lib/connection/registry.ts'
@@ -184,6 +184,7 @@ export class Guard {
       ...(typeof admitted === 'function' ? admitted() : admitted)
     })
     listen(connection)
+    rawSocket.once('close', () => closeLost(socket))
     this.runtime.registry.add(connection)
     const request = { url: '/' } as unknown as FastifyRequest
     startSession(connection, () => {
