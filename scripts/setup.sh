@@ -14,6 +14,8 @@ openssl             command -v openssl
 python3-websockets  /usr/bin/python3 -c "import websockets"
 redis-server        command -v redis-server
 redis-tools         command -v redis-cli
+gcc                 command -v cc
+libc6-dev           test -e /usr/include/stdlib.h
 '
 
 missing=$(

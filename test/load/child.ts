@@ -44,14 +44,24 @@ export class Child {
     const execArgv = ['--import', 'tsx']
     // What it runs is covered by tests of this process; to write down that it was costs seconds.
     const env = { ...process.env, NODE_V8_COVERAGE: '' }
-    const child = new Child(fork(path, { execArgv, env, stdio: ['ignore', 'ignore', 'pipe', 'ipc'] }))
+    const child = Child.of(fork(path, { execArgv, env, stdio: ['ignore', 'ignore', 'pipe', 'ipc'] }))
+    await child.started()
+    return child
+  }
+
+  /** Of a process that was forked just now, with pipes for its stderr and the questions. */
+  static of(process: ChildProcess): Child {
+    return new Child(process)
+  }
+
+  /** @returns what it tells when it has started; one that does not start is ended */
+  async started<T>(): Promise<T> {
     try {
-      await child.#expect(0, startMs, 'the start')
+      return await this.#expect<T>(0, startMs, 'the start')
     } catch (error) {
-      await child.kill()
+      await this.kill()
       throw error
     }
-    return child
   }
 
   /** It ends with the test, if not before. */

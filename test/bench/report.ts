@@ -1,0 +1,79 @@
+/** docs/benchmark.md and docs/benchmark.svg, and every run as JSON. */
+import { mkdirSync, writeFileSync } from 'node:fs'
+import { chartOf } from './chart.ts'
+import { before, type Contestant } from './contestants.ts'
+import type { Verdict } from './goals.ts'
+import type { LoadResult, Settings } from './load.ts'
+import { type Machine, machineLines } from './machine.ts'
+import { contestantTable, loadTable, summaryTable, verdictTable } from './table.ts'
+
+export interface Report {
+  readonly settings: Settings
+  readonly machine: Machine
+  readonly contestants: readonly Contestant[]
+  readonly results: readonly LoadResult[]
+  readonly verdicts: readonly Verdict[]
+  readonly notes: readonly string[]
+}
+
+const docs = new URL('../../docs/', import.meta.url)
+
+export function writeReport(report: Report): void {
+  mkdirSync(docs, { recursive: true })
+  writeFileSync(new URL('benchmark.md', docs), markdownOf(report))
+  writeFileSync(new URL('benchmark.svg', docs), pictureOf(report))
+}
+
+export function writeRuns(path: string, { settings, machine, results, verdicts, notes }: Report): void {
+  const loads = results.map(({ load, runs }) => ({ load: load.name, runs }))
+  writeFileSync(path, `${JSON.stringify({ machine, settings, notes, verdicts, loads }, undefined, 2)}\n`)
+}
+
+function pictureOf({ machine, results, contestants }: Report): string {
+  const { cpu, cores, node, versions, date } = machine
+  const foot = `${cpu}, ${cores} cores, Node ${node}, fastify-ws-guard ${versions['fastify-ws-guard']}, ${date}`
+  return chartOf(results, namesOf(contestants), foot)
+}
+
+function namesOf(contestants: readonly Contestant[]): string[] {
+  return contestants.map(({ name }) => name)
+}
+
+export function markdownOf(report: Report): string {
+  const { machine, contestants, results, verdicts, notes, settings } = report
+  const names = namesOf(contestants)
+  const loads = results.flatMap((result) => [`### ${result.load.title}`, result.load.about, loadTable(result, names)])
+  return [
+    '# Benchmark',
+    'Written by `npm run bench -- --write`.',
+    '![Ratios to a bare echo, by load and server](benchmark.svg)',
+    ...machineLines(machine),
+    'All loads at a glance: the ratio to `c`, a bare echo on @fastify/websocket that checks nothing.',
+    summaryTable(results, names),
+    ...notes.map((note) => `- ${note}`),
+    ...(verdicts.length === 0 ? [] : ['## Goals', verdictTable(verdicts)]),
+    '## Who takes part',
+    contestantTable(contestants),
+    '## How it was measured',
+    method(settings, names),
+    '## Loads',
+    ...loads
+  ]
+    .join('\n\n')
+    .replaceAll(/^(- .*)\n\n(?=- )/gm, '$1\n')
+    .concat('\n')
+}
+
+function method({ rounds, seconds }: Settings, names: readonly string[]): string {
+  const sentences = [
+    'All servers of a load are up at once, each in a process of its own.',
+    `They are measured in turn, ${seconds} s each, in ${rounds} rounds; where memory or time is measured, in fewer.`,
+    'A ratio is taken within a round; shown are the median of all rounds, the least and the most.',
+    'Before and after each run the same work is timed on the servers’ core: a run is disturbed, and repeated up to three',
+    'times, when that was 25 % slower than at its best or when others had more than 6 % of the core.',
+    'The load generator sends frames that were masked before, checks the length of every answer, and the bytes of the',
+    'first one of each connection.',
+    ...(names.includes(before) ? ['`before` is another build of this package.'] : [])
+  ]
+  return sentences.join('\n')
+}
