@@ -84,6 +84,7 @@ test('the README comes in the order in which a newcomer reads it', () => {
     ...['Handlers, replies and errors', 'Limits', 'The connection', 'app.wsGuard', 'The wire', 'Close codes'],
     ...['Refusals', 'Events', 'Testing', 'TLS and proxies', 'Shutdown', 'Several nodes', 'Memory'],
     'Under attack',
+    'Speed',
     'What is not covered',
     'Compatibility'
   ])
