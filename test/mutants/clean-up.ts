@@ -56,7 +56,7 @@ export const cleanUpMutants: readonly Mutant[] = [
   {
     name: 'R2: a slot is not given back when its socket closes',
     file: 'handshake/upgrade-guard.ts',
-    find: '      for (const release of releases) release()\n',
+    find: '    this.#state.release(held)\n',
     replace: '',
     killedBy: ['handshake/admission.test.ts', 'handshake/upgrade-guard.test.ts'],
     fuzzedBy: 'frames'
@@ -64,15 +64,15 @@ export const cleanUpMutants: readonly Mutant[] = [
   {
     name: 'R2: a slot is given back twice',
     file: 'handshake/admission.ts',
-    find: '    if (!isHeld) return\n',
+    find: '    held.counted &= ~slots[name]\n',
     replace: '',
     killedBy: ['handshake/admission.test.ts']
   },
   {
     name: 'L1: the handshake stays among those under way',
     file: 'handshake/upgrade-guard.ts',
-    find: '    clearTimeout(upgrade.deadline)\n    this.#pending.delete(upgrade.socket)\n',
-    replace: '    clearTimeout(upgrade.deadline)\n',
+    find: '    upgrade.held.deadline = undefined\n    this.#pending.delete(upgrade.socket)\n',
+    replace: '    upgrade.held.deadline = undefined\n',
     killedBy: ['handshake/upgrade-guard.test.ts']
   },
   {

@@ -100,7 +100,7 @@ export const handshakeMutants: readonly Mutant[] = [
   {
     name: 'H10: the socket has no error listener',
     file: 'handshake/upgrade-guard.ts',
-    find: "socket.on('error', () => socket.destroy())",
+    find: "socket.on('error', destroy)",
     replace: '',
     killedBy: ['handshake/leaks-reset.test.ts', 'handshake/upgrade-guard.test.ts']
   },

@@ -12,8 +12,8 @@ export const limitMutants: readonly Mutant[] = [
   {
     name: 'R2: one connection too many on the node',
     file: 'handshake/admission.ts',
-    find: 'if (this.#total >= this.#maxTotal) return false',
-    replace: 'if (this.#total > this.#maxTotal) return false',
+    find: "return this.#take(upgrade, 'total', this.#maxTotal)",
+    replace: "return this.#take(upgrade, 'total', this.#maxTotal + 1)",
     killedBy: ['handshake/admission.test.ts']
   },
   {
@@ -26,8 +26,8 @@ export const limitMutants: readonly Mutant[] = [
   {
     name: 'R2: too many may wait for their first message',
     file: 'handshake/admission.ts',
-    find: 'if (this.#unauthenticated >= max) return undefined',
-    replace: '',
+    find: "if (!this.#take(upgrade, 'unauthenticated', max)) return undefined",
+    replace: "if (!this.#take(upgrade, 'unauthenticated', Number.POSITIVE_INFINITY)) return undefined",
     killedBy: ['handshake/admission.test.ts']
   },
   {
@@ -48,14 +48,14 @@ export const limitMutants: readonly Mutant[] = [
     name: 'R3: a clock that goes back fills the bucket',
     file: 'limits/token-bucket.ts',
     find: 'if (elapsedMs <= 0) return',
-    replace: 'if (elapsedMs === 0) return\n    if (elapsedMs < 0) this.#tokens = this.#burst',
+    replace: 'if (elapsedMs === 0) return\n    if (elapsedMs < 0) this.#tokens = this.#rate.burst',
     killedBy: ['limits/token-bucket.test.ts']
   },
   {
     name: 'R3: a bucket fills beyond its size',
     file: 'limits/token-bucket.ts',
-    find: 'Math.min(this.#burst, this.#tokens + elapsedMs * this.#perMs)',
-    replace: 'this.#tokens + elapsedMs * this.#perMs',
+    find: 'Math.min(burst, this.#tokens + elapsedMs * (perSecond / 1000))',
+    replace: 'this.#tokens + elapsedMs * (perSecond / 1000)',
     killedBy: ['limits/token-bucket.test.ts']
   },
   {
@@ -130,6 +130,13 @@ export const limitMutants: readonly Mutant[] = [
     killedBy: ['connection/heartbeat.test.ts']
   },
   {
+    name: 'R8: a slice of the heartbeat takes as long as its pings take',
+    file: 'connection/heartbeat.ts',
+    find: '      if (left % visitsPerLook === 0 && clock.now() - now >= maxSliceMs) return\n',
+    replace: '',
+    killedBy: ['connection/heartbeat.test.ts']
+  },
+  {
     name: 'R9: one topic more',
     file: 'connection/topics.ts',
     find: 'if (topicKeys.size >= limits.topics) return false',
@@ -139,8 +146,8 @@ export const limitMutants: readonly Mutant[] = [
   {
     name: 'O1: send() never drops',
     file: 'connection/outbound.ts',
-    find: 'if (buffered > hardBytes || buffered - writtenThisTurn(connection) > softBytes) {',
-    replace: 'if (buffered > Number.POSITIVE_INFINITY && hardBytes + softBytes + writtenThisTurn(connection)) {',
+    find: 'if (buffered > hardBytes || buffered - socket.joinedBytes > softBytes) {',
+    replace: 'if (false) {',
     killedBy: ['connection/outbound.test.ts']
   },
   {
@@ -149,6 +156,13 @@ export const limitMutants: readonly Mutant[] = [
     find: 'if (isAboveHardBound(connection)) endSlowConsumer(connection)',
     replace: '',
     killedBy: ['connection/outbound.test.ts']
+  },
+  {
+    name: 'O1, O2: what waits for the end of the turn is not counted',
+    file: 'connection/guarded-socket.ts',
+    find: 'return super.bufferedAmount + this.#joined.length',
+    replace: 'return super.bufferedAmount',
+    killedBy: ['connection/joined-writes.test.ts']
   },
   {
     name: 'O1: all connections together have no bound',

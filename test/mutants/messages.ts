@@ -17,6 +17,13 @@ export const messageMutants: readonly Mutant[] = [
     killedBy: ['attack/after-the-end.test.ts']
   },
   {
+    name: 'M2: a close overtakes what was sent before it',
+    file: 'connection/guarded-socket.ts',
+    find: 'override close(code?: number, reason?: string | Buffer): void {\n    this.flush()\n',
+    replace: 'override close(code?: number, reason?: string | Buffer): void {\n',
+    killedBy: ['connection/joined-writes.test.ts']
+  },
+  {
     name: 'M3: text that is no JSON does not end the connection',
     file: 'connection/dispatch.ts',
     find: "return connection.end('invalid_json')",

@@ -17,6 +17,11 @@ export interface Outcome {
   readonly seconds: number
 }
 
+/** What is installed beside the benchmark is large, and none of the faults' tests needs it. */
+function isOurs(source: string): boolean {
+  return basename(source) !== 'node_modules'
+}
+
 /** The files a pattern such as `connection/*.test.ts` names, under test/. */
 export function testFiles(pattern: string): string[] {
   const folder = dirname(pattern)
@@ -40,7 +45,7 @@ export class Workbench {
   readonly #folder: string = mkdtempSync(join(tmpdir(), 'mutants-'))
 
   constructor() {
-    for (const name of copied) cpSync(join(root, name), join(this.#folder, name), { recursive: true })
+    for (const name of copied) cpSync(join(root, name), join(this.#folder, name), { recursive: true, filter: isOurs })
     symlinkSync(join(root, 'node_modules'), join(this.#folder, 'node_modules'), 'junction')
   }
 
