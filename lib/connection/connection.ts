@@ -84,6 +84,8 @@ export class Connection implements WsConnection {
   sent = 0
   dropped = 0
   countedBytes = 0
+  /** Written to at the end of this turn of the event loop. */
+  isDirty = false
 
   // Time, in ms of the monotonic clock: see heartbeat.ts. Infinity = never.
   heardAt: number

@@ -14,6 +14,9 @@ export type SocketBounds = Pick<Limits, 'maxPayloadBytes' | 'fragments' | 'contr
  */
 export const maxLateFrames = 64
 
+/** More is not joined: one copy of so much costs more than the system call that it saves. */
+export const maxJoinedBytes = 65_536
+
 const bounds = new WeakMap<Duplex, SocketBounds>()
 
 /** Sets the bounds for the WebSocket that will be made on this socket. Sockets without bounds keep ws's defaults. */
@@ -56,10 +59,16 @@ export class GuardedSocket extends Base {
   #lateFrames = 0
   /** Frames that wait for `flush`; its characters are their bytes. */
   #joined = ''
+  /** Bytes that were written in this turn of the event loop, and in the one before. */
+  #written = 0
+  #writtenBefore = 0
 
-  /** Bytes that wait for `flush`. */
-  get joinedBytes(): number {
-    return this.#joined.length
+  /**
+   * Bytes that are no backlog yet: those that wait for `flush`, and those that may be on their way without the socket
+   * having been told (TLS says so in a later turn).
+   */
+  get freshBytes(): number {
+    return this.#joined.length + this.#written + this.#writtenBefore
   }
 
   // @ts-expect-error @types/ws declares the getter as a property
@@ -68,11 +77,10 @@ export class GuardedSocket extends Base {
     return super.bufferedAmount + this.#joined.length
   }
 
-  /** Takes a frame of `frameText` that leaves with the next `flush`. @returns true when it is the first */
-  join(frame: string): boolean {
-    const isFirst = this.#joined === ''
+  /** Takes a frame of `frameText` that leaves with the next `flush`, or at once where much has been joined. */
+  join(frame: string): void {
     this.#joined += frame
-    return isFirst
+    if (this.#joined.length >= maxJoinedBytes) this.flush()
   }
 
   /** Writes what was joined. What ws writes by itself comes after it. */
@@ -80,7 +88,15 @@ export class GuardedSocket extends Base {
     const frames = this.#joined
     if (frames === '') return
     this.#joined = ''
-    if (this.readyState === this.OPEN) this._socket.write(frames, 'latin1')
+    if (this.readyState !== this.OPEN) return
+    this.#written += frames.length
+    this._socket.write(frames, 'latin1')
+  }
+
+  /** A turn of the event loop has ended. */
+  endTurn(): void {
+    this.#writtenBefore = this.#written
+    this.#written = 0
   }
 
   override send(...values: unknown[]): void {

@@ -25,7 +25,7 @@ export function writeFrame(connection: Connection, frame: string): boolean {
 
 /**
  * Asked before something is encoded: what would be dropped is not worth it, and a peer that does not read could ask for
- * a lot of it. The soft bound is for a backlog: what this same turn has written is not one yet.
+ * a lot of it. The soft bound is for a backlog: what this turn and the one before have written is not one yet.
  * @returns false when it is dropped
  */
 export function hasRoom(connection: Connection): boolean {
@@ -34,7 +34,7 @@ export function hasRoom(connection: Connection): boolean {
   if (connection.state !== 'open' || socket.readyState !== socket.OPEN) return false
   const { softBytes, hardBytes } = settings.limits.sendBuffer
   const buffered = socket.bufferedAmount
-  if (buffered > hardBytes || buffered - socket.joinedBytes > softBytes) {
+  if (buffered > hardBytes || buffered - socket.freshBytes > softBytes) {
     connection.dropped++
     connection.report('ws.slow_consumer', { reason: 'dropped', bufferedBytes: buffered })
     return false
@@ -49,7 +49,11 @@ export function put(connection: Connection, text: string): boolean {
 
 function putFrame(connection: Connection, frame: string): boolean {
   if (connection.state !== 'open') return false
-  if (connection.socket.join(frame) && dirty.push(connection) === 1) setImmediate(flushAll)
+  if (!connection.isDirty) {
+    connection.isDirty = true
+    if (dirty.push(connection) === 1) setImmediate(flushAll)
+  }
+  connection.socket.join(frame)
   connection.sent++
   return true
 }
@@ -65,9 +69,27 @@ function flushAll(): void {
   const connections = dirty
   dirty = []
   for (const connection of connections) {
-    connection.socket.flush()
-    countBuffered(connection)
+    connection.isDirty = false
+    flush(connection)
   }
+  setImmediate(endTurn, connections)
+}
+
+function flush(connection: Connection): void {
+  const { socket } = connection
+  try {
+    socket.flush()
+  } catch {
+    // A duplex of the app's own that throws: the others are not to wait for it.
+    socket.terminate()
+  }
+  socket.endTurn()
+  countBuffered(connection)
+}
+
+/** What they wrote one turn ago is on its way, or a backlog. */
+function endTurn(connections: readonly Connection[]): void {
+  for (const { isDirty, socket } of connections) if (!isDirty) socket.endTurn()
 }
 
 function isOverdrawn({ sendBuffers }: Runtime): boolean {

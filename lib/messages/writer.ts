@@ -7,7 +7,7 @@ import { TypeCompiler } from '@sinclair/typebox/compiler'
 import { isObject } from './is-object.ts'
 import { compileProjection } from './project.ts'
 
-/** The JSON text of a value, or `undefined` for one that does not match. Reads every property once. */
+/** The JSON text of a value, or `undefined` for one that does not match. What is written was read once. */
 export type Write = (value: unknown) => string | undefined
 
 /**
@@ -29,7 +29,7 @@ function isPlain(schema: TSchema): boolean {
     case 'Object':
       return isPlainObject(schema) && Object.values(schema.properties as Record<string, TSchema>).every(isPlain)
     case 'Array':
-      return schema.contains === undefined && !schema.uniqueItems && isPlain(schema.items)
+      return isPlainArray(schema) && isPlain(schema.items)
     default:
       return isScalar(schema)
   }
@@ -37,6 +37,10 @@ function isPlain(schema: TSchema): boolean {
 
 function isPlainObject({ additionalProperties, minProperties, maxProperties }: TSchema): boolean {
   return additionalProperties === false && minProperties === undefined && maxProperties === undefined
+}
+
+function isPlainArray({ contains, minContains, maxContains, uniqueItems }: TSchema): boolean {
+  return contains === undefined && minContains === undefined && maxContains === undefined && !uniqueItems
 }
 
 /** A union of scalars is one: `Type.Union([Type.Literal('a'), Type.Literal('b')])`. */

@@ -56,7 +56,8 @@ test('O1: thirty megabytes to a peer that does not read are dropped, and take no
     await turns(1)
   }
   assert.ok(dropped > 300, `${dropped} were dropped`)
-  assert.ok(largest <= softBytes + text.length + 100, `${largest} bytes were held`)
+  // What was written a turn ago is no backlog yet.
+  assert.ok(largest <= softBytes + 2 * (text.length + 100), `${largest} bytes were held`)
   const grown = usedBytes() - before
   assert.ok(grown < 5 * megabyte, `${grown} bytes more`)
   assert.deepEqual(target.closes, [])

@@ -4,6 +4,7 @@ import type { Socket } from 'node:net'
 import { test } from 'node:test'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import type { Connection } from '../../lib/connection/connection.ts'
+import { maxJoinedBytes } from '../../lib/connection/guarded-socket.ts'
 import { closeFrame, opcodes, textFrame } from '../support/frames.ts'
 import { until } from '../support/wait.ts'
 import { closeFrameOf, deferred, frames, Guard, say, texts } from './harness.ts'
@@ -150,6 +151,48 @@ test('an end without a close frame discards what was sent in the same turn, and 
   assert.deepEqual(texts(client), [])
   assert.equal(writes.count, 0)
   assert.equal(guard.runtime.sendBuffers.countedBytes, 0)
+})
+
+test('what is large leaves at once, and what is small goes with it', async (t) => {
+  const guard = await Guard.start(t)
+  const { client, connection } = await guard.connect()
+  const writes = countWrites(connection)
+  connection.send('said', { text: 'small' })
+  assert.equal(writes.count, 0)
+  connection.send('said', { text: 'x'.repeat(maxJoinedBytes) })
+  assert.equal(writes.count, 1)
+  connection.send('said', { text: 'last' })
+  await nextTurn()
+  assert.equal(writes.count, 2)
+  await until(() => texts(client).length === 3)
+})
+
+test('O1: what the turn before has written is no backlog, and one turn later it is', async (t) => {
+  const guard = await Guard.start(t, { limits: { sendBuffer: { softBytes: 10_000, hardBytes: 100_000_000 } } })
+  const { client, connection } = await guard.connect()
+  client.pause()
+  const huge = { text: 'x'.repeat(20_000_000) }
+  assert.equal(connection.send('said', huge), true)
+  await nextTurn()
+  assert.ok(connection.socket.bufferedAmount > 1_000_000)
+  assert.equal(connection.send('said', { text: 'next turn' }), true)
+  await nextTurn()
+  await nextTurn()
+  assert.equal(connection.send('said', { text: 'too late' }), false)
+})
+
+test('H10: a socket whose write throws ends, and the others of that turn get what they were sent', async (t) => {
+  const guard = await Guard.start(t)
+  const broken = await guard.connect()
+  const second = await guard.connect()
+  broken.connection.rawSocket.write = () => {
+    throw new Error('of a duplex of its own')
+  }
+  for (const { connection } of [broken, second]) connection.send('said', { text: 'a' })
+  await until(() => texts(second.client).length === 1)
+  await until(() => broken.connection.state === 'closed')
+  second.connection.send('said', { text: 'b' })
+  await until(() => texts(second.client).length === 2)
 })
 
 test('L1: a socket that is gone before the end of the turn is written to no more, and is no error', async (t) => {

@@ -252,7 +252,7 @@ test('A2, A11: @fastify/jwt is asked without a cache, and with what the route de
   const jwtVerify = async ({ verify: { extractToken, ...demands } }: { verify: { extractToken: () => string } }) => {
     asked.push(extractToken(), demands)
   }
-  await authenticator.verify('the token', { jwtVerify } as unknown as FastifyRequest)
+  await authenticator.verify('the token', { headers: {}, jwtVerify } as unknown as FastifyRequest)
   assert.deepEqual(asked, [
     'the token',
     { algorithms: ['HS256'], requiredClaims: ['exp', 'aud'], allowedAud: 'chat', cache: false }

@@ -146,7 +146,7 @@ export const limitMutants: readonly Mutant[] = [
   {
     name: 'O1: send() never drops',
     file: 'connection/outbound.ts',
-    find: 'if (buffered > hardBytes || buffered - socket.joinedBytes > softBytes) {',
+    find: 'if (buffered > hardBytes || buffered - socket.freshBytes > softBytes) {',
     replace: 'if (false) {',
     killedBy: ['connection/outbound.test.ts']
   },
