@@ -178,9 +178,8 @@ function run(connection: Connection, job: Job): void {
 const refused: unique symbol = Symbol('refused by the handler’s authorize')
 
 function invoke(connection: Connection, job: Job, allowed: boolean): unknown {
-  // The credential is asked for again where `authorize` may have taken longer than it had left.
-  const isStillServed = job.handler.authorize === undefined ? connection.state === 'open' : isServed(connection)
-  if (!isStillServed) return undefined
+  // Asked again: reading the message, or `authorize`, may have taken longer than the credential had left.
+  if (!isServed(connection)) return undefined
   return allowed === true ? job.handler.run(job.message, connection) : refused
 }
 

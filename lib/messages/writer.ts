@@ -62,7 +62,7 @@ interface Field {
 }
 
 function writeObject(schema: TSchema, opening: string): Write {
-  const required: readonly string[] = schema.required ?? []
+  const required = schema.required as readonly string[]
   const fields = Object.entries(schema.properties as Record<string, TSchema>).map(
     ([name, property]): Field => ({
       name,

@@ -1,5 +1,6 @@
 /** Messages of one turn leave in one write: in order, counted until they have left, told before the end. */
 import assert from 'node:assert/strict'
+import type { EventEmitter } from 'node:events'
 import type { Socket } from 'node:net'
 import { test } from 'node:test'
 import { setImmediate as nextTurn } from 'node:timers/promises'
@@ -211,4 +212,17 @@ test('L1: a socket that is gone before the end of the turn is written to no more
   await nextTurn()
   assert.equal(writes.count, 0)
   assert.deepEqual(guard.errors, [])
+})
+
+test('events of the developer’s own, and pings, reach the listeners that they put on the socket', async (t) => {
+  const guard = await Guard.start(t)
+  const { client, connection } = await guard.connect()
+  const heard: unknown[] = []
+  const socket: EventEmitter = connection.socket
+  socket.on('mine', (...values) => heard.push(values))
+  socket.on('ping', (data) => heard.push(String(data)))
+  socket.emit('mine', 1, 2)
+  await client.sendFrame({ opcode: opcodes.ping, payload: 'p' })
+  await until(() => heard.length === 2)
+  assert.deepEqual(heard, [[1, 2], 'p'])
 })

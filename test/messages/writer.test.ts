@@ -106,3 +106,24 @@ test('O3: a property is read once, and nothing of a value is read that is not de
   assert.equal(compileWriter(closed(schema))(value), '{"a":"x","b":[1,2]}')
   assert.deepEqual(read, ['a', 'b', 'c'])
 })
+
+test('O3: an object of which nothing is left is written without a comma', () => {
+  const opening = '{"type":"said"'
+  const optional = Type.Object({ a: Type.Optional(Type.String()) })
+  const open = Type.Object({}, { additionalProperties: true })
+  for (const schema of [optional, open]) {
+    assert.equal(compileWriter(closed(schema))({ a: undefined }), '{}')
+    assert.equal(compileWriter(closed(schema), opening)({}), `${opening}}`)
+    assert.equal(compileWriter(closed(schema), opening)({ a: 'x' }), `${opening},"a":"x"}`)
+  }
+})
+
+test('O3: an array with a bound that only its whole can tell is looked at as a whole', () => {
+  const bounds = [{ minContains: 1 }, { maxContains: 0 }, { uniqueItems: true }, { contains: Type.Literal(1) }]
+  for (const bound of bounds) {
+    const schema = closed(Type.Array(Type.Integer(), bound as object))
+    for (const value of [[], [1], [1, 1], [2], [2, 2]]) {
+      assert.equal(compileWriter(schema)(value), plainWay(schema)(value), JSON.stringify([bound, value]))
+    }
+  }
+})

@@ -125,6 +125,9 @@ test('N2: a Redis Cluster that is gone as a whole is not asked without a pause',
   await node.app.close()
 })
 
+/** A command may be the first to one of the servers. */
+const patient = { store: { commandTimeoutMs: 2_000, leaseMs: 6_000 } }
+
 /** Beside those that any Redis needs. */
 const clusterRights = ['+cluster|slots', '+cluster|info']
 
@@ -143,7 +146,7 @@ for (const [version, Client] of [
       { lazyConnect: true, redisOptions: { username: 'ws-guard', password: 'a password' } }
     )
     t.after(() => client.disconnect())
-    const [node, other] = await Promise.all([TestNode.start(t, client), TestNode.start(t, client)])
+    const [node, other] = await Promise.all([TestNode.start(t, client, patient), TestNode.start(t, client, patient)])
     await Promise.all([node.admits(), other.admits()])
     await using alice = await node.open('alice')
     await node.join(alice, 'hall')

@@ -1,3 +1,3 @@
 import { importTests } from '../support/import-tests.ts'
 
-await importTests('bench', 'browser', 'clients', 'coexistence', 'load', 'proxies', 'repo')
+await importTests('browser', 'clients', 'coexistence', 'load', 'proxies', 'repo')
