@@ -103,8 +103,8 @@ const connectionMisuses: Readonly<Record<string, Readonly<Record<string, Misuse>
       ({ connection }) => connection.socket.emit('message', Buffer.from('{"type":"nope"}'), false),
       'returns false'
     ],
-    "emit('ping')": [({ connection }) => connection.socket.emit('ping'), 'returns true', 'returns false'],
-    "emit('error')": [({ connection }) => connection.socket.emit('error', new Error('x')), 'returns true'],
+    "emit('ping')": [({ connection }) => connection.socket.emit('ping'), 'returns false'],
+    "emit('error')": [({ connection }) => connection.socket.emit('error', new Error('x')), 'returns false'],
     "emit('close')": [({ connection }) => connection.socket.emit('close', 1000, Buffer.alloc(0)), 'returns true'],
     'a binaryType that is none': [
       ({ connection }) => void Reflect.set(connection.socket, 'binaryType', big),
