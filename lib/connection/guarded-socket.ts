@@ -71,7 +71,8 @@ export class GuardedSocket extends Base {
     return this.#joined.length + this.#written + this.#writtenBefore
   }
 
-  // @ts-expect-error @types/ws declares the getter as a property
+  /** @internal left out of the declarations, where @types/ws has a property */
+  // @ts-expect-error a getter in its place
   override get bufferedAmount(): number {
     // @ts-expect-error the same
     return super.bufferedAmount + this.#joined.length
