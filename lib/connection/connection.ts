@@ -247,9 +247,13 @@ export class Connection implements WsConnection {
     if (this.state === 'closed') return Promise.resolve()
     this.state = 'closed'
     this.runtime.registry.remove(this)
-    const info: CloseInfo = { code: this.#closeCode, reason: this.#closeReason, cause: this.cause as CloseCause }
+    const code = this.#closeCode
+    const reason = this.#closeReason
+    const cause = this.cause as CloseCause
     this.report('ws.close', {
-      ...info,
+      code,
+      reason,
+      cause,
       ms: Math.round(this.runtime.clock.now() - this.startedAt),
       received: this.received,
       sent: this.sent,
@@ -258,7 +262,7 @@ export class Connection implements WsConnection {
       receivedBytes: (this.rawSocket as Partial<Socket>).bytesRead,
       sentBytes: (this.rawSocket as Partial<Socket>).bytesWritten
     })
-    const closed = this.#runOnClose(info)
+    const closed = this.#runOnClose({ code, reason, cause })
     const { registry } = this.runtime
     const { handlerTimeoutMs } = this.settings
     if (this.settings.onClose !== undefined) registry.trackClosing(closed, handlerTimeoutMs)

@@ -1,4 +1,4 @@
-import type { Duplex } from 'node:stream'
+import type { Duplex, Writable } from 'node:stream'
 import { WebSocket } from 'ws'
 import type { Limits } from '../limits/limits.ts'
 import { abuseGraceMs, type Connection } from './connection.ts'
@@ -22,6 +22,17 @@ const bounds = new WeakMap<Duplex, SocketBounds>()
 /** Sets the bounds for the WebSocket that will be made on this socket. Sockets without bounds keep ws's defaults. */
 export function boundSocket(socket: Duplex, limits: SocketBounds): void {
   bounds.set(socket, limits)
+}
+
+/**
+ * ws ends both streams again at each step of a close, and Node makes an error with a stack trace of each further end,
+ * for nobody: three of them are a tenth of what a short-lived connection costs.
+ */
+function endOnce(stream: Writable): void {
+  const end = stream.end
+  stream.end = function (this: Writable, ...given: unknown[]) {
+    return this.writableEnded && given.length === 0 ? this : Reflect.apply(end, this, given)
+  }
 }
 
 interface ReceiverOptions {
@@ -52,7 +63,7 @@ export class GuardedSocket extends Base {
   /** What the peer's close frame said; 1005 for no code, 1006 for no frame. */
   declare _closeCode: number
   /** What takes frames out of a chunk, one after the other while `_loop` is true. */
-  declare _receiver: { _loop: boolean }
+  declare _receiver: Writable & { _loop: boolean }
 
   /** Set on a socket that is only there to say a close code (`refuse: 'close'`). */
   isRefused = false
@@ -113,6 +124,10 @@ export class GuardedSocket extends Base {
   /** What was sent before leaves before the close frame, whoever closes (ws answers a close with this, too). */
   override close(code?: number, reason?: string | Buffer): void {
     this.flush()
+    if (this.readyState === this.OPEN) {
+      endOnce(this._receiver)
+      endOnce(this._socket)
+    }
     super.close(code, reason)
   }
 

@@ -70,46 +70,46 @@ function unavailable(errorCode: string): VerifyOutcome {
   return { ok: false, cause: 'unavailable', errorCode }
 }
 
+type Mutable<T> = { -readonly [Name in keyof T]: T[Name] }
+
 /** The registered claims of RFC 7519, as an identity; none without a subject. */
 function identityOf(claims: unknown): Identity | undefined {
   const { sub, sid, jti, iat, exp } = claims as Record<string, unknown>
   if (sub === undefined || sub === null) return undefined
-  return {
-    subject: sub as string,
-    sessionId: sid as string,
-    tokenId: jti as string,
-    ...(isSeconds(iat) && { issuedAt: iat * 1000 }),
-    // An end that cannot be read, such as the date of a PASETO, is not none at all.
-    ...(exp !== undefined && exp !== null && { expiresAt: isSeconds(exp) ? exp * 1000 : Number.NaN })
-  }
+  const identity: Mutable<Identity> = { subject: sub as string, sessionId: sid as string, tokenId: jti as string }
+  if (isSeconds(iat)) identity.issuedAt = iat * 1000
+  // An end that cannot be read, such as the date of a PASETO, is not none at all.
+  if (exp !== undefined && exp !== null) identity.expiresAt = isSeconds(exp) ? exp * 1000 : Number.NaN
+  return identity
 }
 
 /** RFC 7519 wants strings; a number is found by its digits, what is empty is none. */
-function named(name: 'sessionId' | 'tokenId', id: unknown): Partial<Identity> {
-  if (id === undefined || id === null || id === '') return {}
-  return { [name]: Number.isFinite(id) ? String(id) : (id as string) }
+function idOf(id: unknown): string | undefined {
+  if (id === undefined || id === null || id === '') return undefined
+  return Number.isFinite(id) ? String(id) : (id as string)
 }
 
 /** @throws OptionError for an identity that limits, kicks and expiry could not go by */
 function checkIdentity(identity: Identity | undefined, wallMs: number): Identity | undefined {
   if (identity === undefined) return undefined
-  const { subject, sessionId, tokenId, issuedAt = 0, expiresAt = 0 } = identity
-  const ids = { ...named('sessionId', sessionId), ...named('tokenId', tokenId) }
+  const { subject, issuedAt = 0, expiresAt = 0 } = identity
+  const sessionId = idOf(identity.sessionId)
+  const tokenId = idOf(identity.tokenId)
   // NaN is before nothing: such a credential would never expire.
   const isTimed = !Number.isNaN(Number(issuedAt)) && !Number.isNaN(Number(expiresAt))
-  if (!isSubject(subject) || !Object.values(ids).every(isSubject) || !isTimed) {
+  if (!isSubject(subject) || !isSubject(sessionId ?? subject) || !isSubject(tokenId ?? subject) || !isTimed) {
     throw new OptionError(
       'a user needs a "sub" that is a string, a "sid" and a "jti" that are strings and an "exp" in seconds, if any, or auth.identity that returns { subject: string, … }'
     )
   }
-  return Object.freeze({
-    subject,
-    ...ids,
-    // Far ahead of our clock it would outlive any revocation: better not to know it (threat Z4).
-    ...(identity.issuedAt !== undefined && issuedAt <= wallMs + maxClockSkewMs && { issuedAt }),
-    // No end is said by saying none: neither the wire nor the log could write this one.
-    ...(identity.expiresAt !== undefined && expiresAt !== Number.POSITIVE_INFINITY && { expiresAt })
-  })
+  const checked: Mutable<Identity> = { subject }
+  if (sessionId !== undefined) checked.sessionId = sessionId
+  if (tokenId !== undefined) checked.tokenId = tokenId
+  // Far ahead of our clock it would outlive any revocation: better not to know it (threat Z4).
+  if (identity.issuedAt !== undefined && issuedAt <= wallMs + maxClockSkewMs) checked.issuedAt = issuedAt
+  // No end is said by saying none: neither the wire nor the log could write this one.
+  if (identity.expiresAt !== undefined && expiresAt !== Number.POSITIVE_INFINITY) checked.expiresAt = expiresAt
+  return Object.freeze(checked)
 }
 
 // jsonwebtoken, jose, fast-jwt and what fetches keys for them, whichever `auth.verify` may use.

@@ -50,7 +50,12 @@ export function addHandshakeHooks(app: FastifyInstance, gate: Gate): void {
   app.addHook('preHandler', (request, reply, done) => {
     const upgrade = upgradeOf(request.raw)
     if (upgrade?.settings === undefined) return done()
-    const peer = { gate, request, upgrade, settings: upgrade.settings }
+    const { settings } = upgrade
+    if (settings.authorize === undefined && settings.makeData === undefined) {
+      if (!isOver(reply, upgrade)) done()
+      return
+    }
+    const peer = { gate, request, upgrade, settings }
     halt(
       { gate, request, reply, upgrade, done },
       checkRights(peer).then((refusal) => refusal ?? makeData(peer))

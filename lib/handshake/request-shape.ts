@@ -21,6 +21,7 @@ export function checkUpgrade(request: IncomingMessage): RefusalReason | undefine
 /** A path that Fastify's router can decode: absolute and fragment forms would be read differently by a proxy (H5). */
 function isOriginForm(url: string): boolean {
   if (!url.startsWith('/') || url.includes('#')) return false
+  if (!url.includes('%')) return true
   const end = url.indexOf('?')
   try {
     decodeURIComponent(end === -1 ? url : url.slice(0, end))
