@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import { after, before, describe, it } from 'node:test'
 import { signJwt } from '../support/tokens.ts'
 import { eventually } from '../support/wait.ts'
+import { skipUnlessLinux, sourcesEnv } from './for-tests.ts'
 import { compile, echo, fan, flood, hold, pace, shake } from './generator.ts'
 import { ServerProcess } from './server-process.ts'
 
@@ -25,12 +26,6 @@ const seconds = 0.1
 const conns = 8
 const window = 4
 const patience = { timeoutMs: 10_000, everyMs: 20 }
-/** The sources in the place of the built package, which need not be there. */
-const guardEnv = {
-  BENCH_GUARD: new URL('../../lib/index.ts', import.meta.url).href,
-  NODE_OPTIONS: `--import ${import.meta.resolve('tsx')}`,
-  NODE_V8_COVERAGE: ''
-}
 
 /** What a server has seen of it. */
 async function during<T>(server: ServerProcess, load: () => Promise<T>): Promise<{ result: T; seen: Counts }> {
@@ -40,14 +35,14 @@ async function during<T>(server: ServerProcess, load: () => Promise<T>): Promise
   return { result, seen: { handshakes: to.handshakes - from.handshakes, messages: to.messages - from.messages } }
 }
 
-const skip = process.platform === 'linux' ? false : 'the load generator is written for Linux'
-describe('the load generator', { skip, timeout: 120_000 }, () => {
+describe('the load generator', { skip: skipUnlessLinux, timeout: 120_000 }, () => {
   const servers = new Map<string, ServerProcess>()
   let folder: string
 
   before(async () => {
     folder = await mkdtemp(join(tmpdir(), 'ws-guard-bench-test-'))
-    await Promise.all([compile(), writeInputs(), start('c', {}), start('guarded', guardEnv)])
+    const env = await sourcesEnv()
+    await Promise.all([compile(), writeInputs(), start('c', {}), start('guarded', env)])
   })
   after(async () => {
     await Promise.all([...servers.values()].map((server) => server.stop()))
@@ -71,7 +66,7 @@ describe('the load generator', { skip, timeout: 120_000 }, () => {
     for (const [name, content] of Object.entries(files)) await writeFile(join(folder, name), content)
   }
 
-  async function start(name: string, env: Record<string, string>): Promise<void> {
+  async function start(name: string, env: Readonly<Record<string, string>>): Promise<void> {
     servers.set(name, await ServerProcess.start({ file: `${name}.mjs`, env }))
   }
 

@@ -24,6 +24,8 @@ export interface BenchOptions {
   readonly guardDist?: string | undefined
   readonly json?: string | undefined
   readonly write: boolean
+  /** The folder to write to; default docs/, which a short run leaves as it is. */
+  readonly to?: string | undefined
 }
 
 const usual: Settings = { rounds: 5, seconds: 0.6, tries: maxTries, isShort: false }
@@ -33,6 +35,9 @@ const shortServers: readonly string[] = [base, guarded, straightforward]
 /** @returns whether every goal was met, of those that were measured; a short run judges nothing */
 export async function runBench(options: BenchOptions): Promise<boolean> {
   const settings = settingsOf(options)
+  if (options.write && options.isShort && options.to === undefined) {
+    throw new Error('a short run measures nothing worth writing: --write needs --to <folder>')
+  }
   const loads = chosen('load', allLoads, options.only)
   const field = await fieldOf({ peers: options.peers && !options.isShort, guardDist: options.guardDist })
   const contestants = contestantsOf(field, options)
@@ -46,7 +51,7 @@ export async function runBench(options: BenchOptions): Promise<boolean> {
   for (const line of verdictLines(verdicts)) console.log(line)
   const report: Report = { settings, machine, contestants, results, verdicts, notes }
   if (options.json !== undefined) writeRuns(options.json, report)
-  if (options.write) writeReport(report)
+  if (options.write) writeReport(report, options.to)
   return verdicts.every(({ isMet }) => isMet)
 }
 

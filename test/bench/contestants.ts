@@ -33,6 +33,7 @@ export const guarded = 'guarded'
 /** Another build of this package, in the same run: `--guard-dist`. */
 export const before = 'before'
 export const straightforward = 'straightforward'
+export const byHand = 'by-hand'
 
 const plain = { paths: { echo: '/echo', fan: '/fan' }, wrap: (json: string) => json, isOurs: true }
 
@@ -55,7 +56,7 @@ const own: readonly Contestant[] = [
   },
   {
     ...plain,
-    name: 'by-hand',
+    name: byHand,
     file: 'by-hand.mjs',
     does: 'the way of the guides: jsonwebtoken, zod, an array of timestamps',
     doesNot: 'no bound of what waits for a slow reader'

@@ -7,7 +7,7 @@ import { promisify } from 'node:util'
 import { type LoadOptions, LoadProcess } from './load-process.ts'
 import type { Pinning } from './pinning.ts'
 
-/** Of echo, shake and fan: what is counted is replies, handshakes, deliveries. */
+/** Of echo, shake, fan and publish: what is counted is replies, handshakes, deliveries. */
 export interface Rates {
   readonly messages: number
   readonly seconds: number
@@ -86,6 +86,17 @@ export function shake(options: Options<'seconds'>, pinning?: Pinning): Promise<R
 /** `conns` subscribers, and one connection more, which has `window` publishes on their way to all. */
 export function fan(options: Options<'payload' | 'window' | 'seconds'>, pinning?: Pinning): Promise<Rates> {
   return run('fan', options, pinning)
+}
+
+/**
+ * `conns` subscribers at the first port, and one connection that is none to `publishPath` of the last port, which has
+ * `window` publishes on their way to all. Every single delivery is timed, and `pid` is that of the first port.
+ */
+export function publish(
+  options: Options<'payload' | 'publishPath' | 'window' | 'seconds'>,
+  pinning?: Pinning
+): Promise<Rates> {
+  return run('publish', options, pinning)
 }
 
 /** `conns` connections to each port, `perSecond` messages on each, the ports in turn. */

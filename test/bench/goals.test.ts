@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { type Goal, goals, judge, verdictLines } from './goals.ts'
+import { type Goal, goals, judge, reasonKey, reasons, verdictLines } from './goals.ts'
 import type { LoadResult, Metric } from './load.ts'
 import { allLoads } from './loads/all.ts'
 import type { Run } from './rounds.ts'
@@ -91,4 +91,18 @@ test('in every row the straightforward guard is to be passed by the same factor'
     const better = allLoads.find(({ name }) => name === row.load)?.metrics.find(({ key }) => key === row.metric)?.better
     assert.equal((row as { limit: number }).limit, better === 'more' ? 1.08 : 1 / 1.08)
   }
+})
+
+test('a goal that is missed has the reason that is known for it, and every reason is one of a goal', () => {
+  const keys = goals.map((goal) => reasonKey({ ...goal, to: goal.kind === 'value' ? undefined : goal.to }))
+  assert.equal(new Set(keys).size, goals.length)
+  assert.deepEqual(
+    Object.keys(reasons).filter((key) => !keys.includes(key)),
+    []
+  )
+  const goal: Goal = { kind: 'ratio', load: 'echo', metric: 'rate', to: 'straightforward', limit: 2, slack: 0 }
+  const known = { 'echo rate straightforward': 'a reason', 'echo rate': 'another one' }
+  const reasonAt = (guarded: number) =>
+    judge([resultOf(rate, { straightforward: [100], guarded: [guarded] })], [goal], known).map(({ reason }) => reason)
+  assert.deepEqual([reasonAt(100), reasonAt(300)], [['a reason'], [undefined]])
 })

@@ -84,20 +84,43 @@ export const goals: readonly Goal[] = [
   ].map(([load = '', metric = '']) => toStraightforward(load, metric, 1 / overStraightforward))
 ]
 
+/**
+ * Why a goal is missed, where that is known: by the names of its load and of its metric, such as `idle rss`, and that of
+ * the server it is compared with unless that is the base. For the reader of the table.
+ */
+export const reasons: Readonly<Record<string, string>> = {}
+
 export interface Verdict {
+  readonly load: string
+  readonly metric: string
+  /** The server that it is compared with, if any. */
+  readonly to: string | undefined
   readonly what: string
   readonly goal: string
   readonly measured: string
   readonly isMet: boolean
+  /** Of a goal that is missed. */
+  readonly reason?: string | undefined
+}
+
+/** In `reasons`. */
+export function reasonKey({ load, metric, to }: Pick<Verdict, 'load' | 'metric' | 'to'>): string {
+  return [load, metric, ...(to === undefined || to === base ? [] : [to])].join(' ')
 }
 
 /** @returns one for each goal whose load, and whose servers, were measured */
-export function judge(results: readonly LoadResult[], list: readonly Goal[] = goals): Verdict[] {
+export function judge(
+  results: readonly LoadResult[],
+  list: readonly Goal[] = goals,
+  known: Readonly<Record<string, string>> = reasons
+): Verdict[] {
   return list.flatMap((goal) => {
     const result = results.find(({ load }) => load.name === goal.load)
     const metric = result?.load.metrics.find(({ key }) => key === goal.metric)
     if (result === undefined || metric === undefined) return []
-    return judgeOne(result, metric, goal) ?? []
+    const verdict = judgeOne(result, metric, goal)
+    if (verdict === undefined) return []
+    return verdict.isMet ? verdict : { ...verdict, reason: known[reasonKey(verdict)] }
   })
 }
 
@@ -111,6 +134,9 @@ function judgeOne(result: LoadResult, metric: Metric, goal: Goal): Verdict | und
   const write = (value: number): string => (goal.kind === 'ratio' ? factor(value) : number(value, metric.digits))
   const within = slack === 0 ? '' : `, within ${slack * 100} %`
   return {
+    load: goal.load,
+    metric: goal.metric,
+    to: goal.kind === 'value' ? undefined : goal.to,
     what,
     goal: `${isMore ? '≥' : '≤'} ${write(limit)}${within}`,
     measured: write(measured),
@@ -130,6 +156,6 @@ function measure({ runs }: LoadResult, { key }: Metric, goal: Goal): { measured:
 /** For the terminal. */
 export function verdictLines(verdicts: readonly Verdict[]): string[] {
   return verdicts.map(
-    ({ what, goal, measured, isMet }) => `${isMet ? 'met   ' : 'MISSED'}  ${what}: ${measured} (goal ${goal})`
+    ({ what, goal, measured, isMet }) => `${isMet ? 'reached' : 'MISSED '} ${what}: ${measured} (goal ${goal})`
   )
 }

@@ -7,11 +7,13 @@ import type { Pinning } from './pinning.ts'
 
 /** Options of load.c, by their names; there they are written with hyphens. */
 export interface LoadOptions {
-  readonly mode: 'echo' | 'shake' | 'fan' | 'hold' | 'pace' | 'flood'
+  readonly mode: 'echo' | 'shake' | 'fan' | 'publish' | 'hold' | 'pace' | 'flood'
   /** Several with commas between, as those of `pid`. */
   readonly port: string
   readonly pid?: string
   readonly path: string
+  /** Of `publish`. */
+  readonly publishPath?: string
   /** Names of files, as the next five. */
   readonly headers: string
   readonly tokens: string

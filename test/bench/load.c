@@ -5,8 +5,8 @@
  * hopping from frame header to frame header without looking at the payload, and all that a read makes us send goes
  * out in one write.
  *
- * load --mode echo|shake|fan|hold|pace|flood --port P … ; the options are in the table below, and the result is a
- * line of JSON on stdout. Exit 2: wrong options. Exit 1: the server refused, dropped or falsified something.
+ * load --mode echo|shake|fan|publish|hold|pace|flood --port P … ; the options are in the table below, and the result
+ * is a line of JSON on stdout. Exit 2: wrong options. Exit 1: the server refused, dropped or falsified something.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -29,6 +29,7 @@ enum {
   MAX_SERVERS = 8,
   MAX_CONNS = 25000,        /* what the ephemeral ports of one address can carry */
   MAX_SHAKES = 256,         /* at a time; below the backlog of a listening Node process, so that connect() never waits */
+  SHAKE_ADDRESSES = 64,     /* clients of their own: a pair of ports that has just closed is not free for a minute */
   MAX_WINDOW = 4096,
   OPENING = 64,             /* handshakes at a time where they are not what is measured */
   READ_BYTES = 256 * 1024,
@@ -80,7 +81,7 @@ struct mode {
   void (*run)(void);
   /* How much is still to come when nothing is sent any more. */
   uint64_t (*pending)(void);
-  bool sends, endless, survives_loss, counts_refusals;
+  bool sends, endless, survives_loss, counts_refusals, from_many, publishes;
 };
 
 struct server {
@@ -89,7 +90,7 @@ struct server {
 };
 
 struct options {
-  const char *mode, *ports, *path, *headers, *tokens, *payload, *reply, *pids, *prelude;
+  const char *mode, *ports, *path, *publish_path, *headers, *tokens, *payload, *reply, *pids, *prelude;
   double seconds, warm, per_second;
   int conns, window, server_cpu, prelude_replies;
 };
@@ -100,8 +101,8 @@ static struct options opt = { .path = "/", .seconds = -1, .conns = 1, .window = 
 static const struct mode *mode;
 static struct server servers[MAX_SERVERS];
 static int server_count, epoll_fd, conn_count, open_count, settled_count, live_count, refused, ended_early;
-static struct conn *conns;
-static struct bytes *requests, stream, reply, prelude_frame;
+static struct conn *conns, *publisher;
+static struct bytes *requests, publish_request, stream, reply, prelude_frame;
 static size_t request_count, next_request, frame_length, pending_limit;
 static uint64_t now, messages, frames_sent, bytes_sent, pings;
 /* sending: the time between opening and draining, in which answers lead to new messages. */
@@ -232,12 +233,12 @@ static void make_stream(void) {
 }
 
 /* The request of a handshake, with one token in the place of each %TOKEN%; its Host is the first server's. */
-static struct bytes make_request(const char *headers, const char *token, size_t token_length) {
+static struct bytes make_request(const char *path, const char *headers, const char *token, size_t token_length) {
   struct bytes request = { NULL, 0 };
   FILE *out = open_memstream((char **)&request.at, &request.length);
   if (!out) fail(1, "out of memory");
   fprintf(out, "GET %s HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-          "Sec-WebSocket-Key: %s\r\nSec-WebSocket-Version: 13\r\n", opt.path, servers[0].port, KEY);
+          "Sec-WebSocket-Key: %s\r\nSec-WebSocket-Version: 13\r\n", path, servers[0].port, KEY);
   for (const char *place; (place = strstr(headers, "%TOKEN%")); headers = place + 7) {
     if (!token) fail(2, "the headers have %%TOKEN%%, so --tokens is needed");
     fwrite(headers, 1, (size_t)(place - headers), out);
@@ -258,11 +259,13 @@ static void make_requests(void) {
   requests = allocate(strlen(line) + 1, sizeof *requests);
   while (*(line += strspn(line, "\r\n"))) {
     size_t token_length = strcspn(line, "\r\n");
-    requests[request_count++] = make_request(headers, line, token_length);
+    if (opt.publish_path && !request_count) publish_request = make_request(opt.publish_path, headers, line, token_length);
+    requests[request_count++] = make_request(opt.path, headers, line, token_length);
     line += token_length;
   }
   if (opt.tokens && !request_count) fail(2, "%s: has no token", opt.tokens);
-  if (!request_count) requests[request_count++] = make_request(headers, NULL, 0);
+  if (opt.publish_path && !request_count) publish_request = make_request(opt.publish_path, headers, NULL, 0);
+  if (!request_count) requests[request_count++] = make_request(opt.path, headers, NULL, 0);
 }
 
 /* ---- sending ---- */
@@ -458,7 +461,8 @@ static void on_answer(struct conn *conn, const uint8_t *at, size_t length) {
   size_t rest = conn->answer_have - (size_t)(body + 4 - conn->answer);
   free(conn->answer);
   conn->answer = NULL;
-  if (prelude_frame.at) {
+  /* Who only publishes has nothing to wait for. */
+  if (prelude_frame.at && !(mode->publishes && conn == publisher)) {
     conn->state = PRELUDE;
     conn->prelude_left = opt.prelude_replies;
     if (put(conn, prelude_frame.at, prelude_frame.length) < prelude_frame.length) fail(1, "the prelude could not be written");
@@ -498,14 +502,26 @@ static void turn(int timeout_ms) {
 
 /* ---- opening and closing ---- */
 
+/* Measured handshakes come from many addresses; one has ports for 28,000 a minute, and connect() waits for more. */
+static void bind_shake(int fd) {
+  static uint32_t started;
+  const int on = 1;
+  struct sockaddr_in from = { .sin_family = AF_INET };
+  from.sin_addr.s_addr = htonl(INADDR_LOOPBACK + 1 + started++ % SHAKE_ADDRESSES);
+  setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof on);
+  if (bind(fd, (struct sockaddr *)&from, sizeof from)) fail(1, "no address for a client: %s", strerror(errno));
+}
+
 static void start(struct conn *conn) {
   struct sockaddr_in address = { .sin_family = AF_INET, .sin_port = htons((uint16_t)servers[conn->server].port),
                                  .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-  const struct bytes *request = &requests[next_request++ % request_count];
+  bool publishes = mode->publishes && conn == publisher;
+  const struct bytes *request = publishes ? &publish_request : &requests[next_request++ % request_count];
   const int on = 1;
   uint64_t *sent_at = conn->sent_at;
   *conn = (struct conn){ .fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), .server = conn->server,
                          .state = UPGRADING, .sent_at = sent_at };
+  if (conn->fd >= 0 && mode->from_many) bind_shake(conn->fd);
   /* On loopback connect() is done at once, as long as the backlog of the server has room. */
   if (conn->fd < 0 || connect(conn->fd, (struct sockaddr *)&address, sizeof address)) {
     fail(1, "cannot connect to port %d: %s", servers[conn->server].port, strerror(errno));
@@ -519,8 +535,8 @@ static void start(struct conn *conn) {
   if (put(conn, request->at, request->length) < request->length) fail(1, "a handshake could not be written");
 }
 
-static void make_conns(int per_server) {
-  conn_count = per_server * server_count;
+static void make_conns(int per_server, int used_servers) {
+  conn_count = per_server * used_servers;
   if (conn_count > MAX_CONNS) fail(2, "at most %d connections", MAX_CONNS);
   struct rlimit files = { 0, 0 };
   getrlimit(RLIMIT_NOFILE, &files);
@@ -529,7 +545,7 @@ static void make_conns(int per_server) {
   setrlimit(RLIMIT_NOFILE, &files);
   conns = allocate((size_t)conn_count, sizeof *conns);
   for (int i = 0; i < conn_count; i++) {
-    conns[i].server = i % server_count;
+    conns[i].server = i % used_servers;
     conns[i].sent_at = allocate(pending_limit, sizeof *conns[i].sent_at);
   }
 }
@@ -618,7 +634,7 @@ static void refill(struct conn *conn) {
 static uint64_t unanswered(void) { return frames_sent - messages; }
 
 static void run_echo(void) {
-  make_conns(opt.conns);
+  make_conns(opt.conns, server_count);
   open_all();
   sending = true;
   for (int i = 0; i < conn_count; i++) refill(&conns[i]);
@@ -639,37 +655,45 @@ static uint64_t shakes_under_way(void) { return (uint64_t)live_count; }
 
 static void run_shake(void) {
   if (opt.conns > MAX_SHAKES) fail(2, "at most %d handshakes at a time", MAX_SHAKES);
-  make_conns(opt.conns);
+  make_conns(opt.conns, server_count);
   sending = true;
   for (int i = 0; i < conn_count; i++) start(&conns[i]);
   run_measured();
 }
 
-/* ---- fan: the last connection publishes to all, and publishes again when all have it ---- */
+/*
+ * ---- fan: the last connection publishes to all, and publishes again when all have it
+ * ---- publish: it is no subscriber itself, may be at a server of its own, and every single delivery is timed
+ */
 
 static uint32_t fan_complete;
 static int *fan_had; /* of each publish that is under way: how many have it */
+static int subscribers;
 
 static void take_delivery(struct conn *conn) {
-  struct conn *publisher = &conns[conn_count - 1];
   uint32_t number = conn->received++;
+  if (mode->publishes && conn == publisher) fail(1, "a delivery to the one that only publishes");
   if (number >= publisher->sent) fail(1, "more deliveries than publishes");
-  if (++fan_had[number % pending_limit] < conn_count) return;
+  bool complete = ++fan_had[number % pending_limit] == subscribers;
+  if (complete || mode->publishes) add_latency(servers, now - publisher->sent_at[number % pending_limit]);
+  if (!complete) return;
   fan_had[number % pending_limit] = 0;
-  add_latency(servers, now - publisher->sent_at[number % pending_limit]);
   fan_complete++;
+  if (mode->publishes) publisher->received++;
 }
 
 static void publish(struct conn *conn) {
   (void)conn;
-  struct conn *publisher = &conns[conn_count - 1];
   if (sending) send_messages(publisher, (uint32_t)opt.window - (publisher->sent - fan_complete));
 }
 
 static uint64_t publishes_under_way(void) { return frames_sent - fan_complete; }
 
 static void run_fan(void) {
-  make_conns(opt.conns + 1);
+  make_conns(opt.conns + 1, 1);
+  publisher = &conns[conn_count - 1];
+  publisher->server = server_count - 1;
+  subscribers = mode->publishes ? opt.conns : conn_count;
   fan_had = allocate(pending_limit, sizeof *fan_had);
   open_all();
   sending = true;
@@ -686,7 +710,7 @@ static void print_open(void) {
 
 static void run_hold(void) {
   if (!watch_stdin()) fail(2, "hold ends when stdin does: it has to be a pipe");
-  make_conns(opt.conns);
+  make_conns(opt.conns, server_count);
   open_all();
   print_open();
   uint64_t from = now;
@@ -762,7 +786,7 @@ static void print_paced(struct measure from, struct measure to) {
 }
 
 static void run_pace(void) {
-  make_conns(opt.conns);
+  make_conns(opt.conns, server_count);
   make_timer();
   open_all();
   uint64_t slot = 0;
@@ -784,7 +808,7 @@ static void run_pace(void) {
 static void run_flood(void) {
   bool has_end = watch_stdin();
   if (opt.seconds <= 0 && !has_end) fail(2, "a flood needs --seconds, or a pipe as stdin that ends it");
-  make_conns(opt.conns);
+  make_conns(opt.conns, server_count);
   open_all();
   print_open();
   sending = true;
@@ -805,9 +829,11 @@ static void run_flood(void) {
 static const struct mode modes[] = {
   { .name = "echo", .run = run_echo, .message = take_answer, .was_read = refill, .pending = unanswered, .sends = true },
   { .name = "shake", .run = run_shake, .opened = send_close, .ended = count_shake, .pending = shakes_under_way,
-    .counts_refusals = true },
+    .counts_refusals = true, .from_many = true },
   { .name = "fan", .run = run_fan, .message = take_delivery, .was_read = publish, .pending = publishes_under_way,
     .sends = true },
+  { .name = "publish", .run = run_fan, .message = take_delivery, .was_read = publish, .pending = publishes_under_way,
+    .sends = true, .publishes = true },
   { .name = "hold", .run = run_hold },
   { .name = "pace", .run = run_pace, .message = take_answer, .sends = true },
   { .name = "flood", .run = run_flood, .sends = true, .endless = true, .survives_loss = true,
@@ -822,14 +848,15 @@ static const struct {
   double least, most;
 } option_table[] = {
   { "mode", .text = &opt.mode },
-  { "port", .text = &opt.ports },       /* for pace: several, as 1,2 */
+  { "port", .text = &opt.ports },       /* for pace: several, as 1,2; for publish: the subscribers', the publisher's */
   { "path", .text = &opt.path },
+  { "publish-path", .text = &opt.publish_path },
   { "headers", .text = &opt.headers },  /* a file of header lines; %TOKEN% in it is a line of --tokens */
   { "tokens", .text = &opt.tokens },
   { "payload", .text = &opt.payload },  /* a file: the text of each message */
   { "reply", .text = &opt.reply },      /* a file: the text of each answer, if it is not the payload; or any */
   { "prelude", .text = &opt.prelude },  /* a file: a text to send after the 101 */
-  { "pid", .text = &opt.pids },         /* of the servers, whose CPU time is measured */
+  { "pid", .text = &opt.pids },         /* of the servers, whose CPU time is measured; for publish: the subscribers' */
   { "conns", .whole = &opt.conns, .least = 1, .most = MAX_CONNS },
   { "window", .whole = &opt.window, .least = 1, .most = MAX_WINDOW },
   { "server-cpu", .whole = &opt.server_cpu, .least = 0, .most = 4096 },
@@ -878,10 +905,12 @@ static void read_servers(void) {
   if (!opt.ports) fail(2, "--port is needed");
   server_count = read_list("--port", opt.ports, 65535, numbers);
   for (int i = 0; i < server_count; i++) servers[i].port = numbers[i];
-  if (server_count > 1 && mode->run != run_pace) fail(2, "only pace takes more than one port");
+  if (server_count > 1 && mode->run != run_pace && !mode->publishes) fail(2, "only pace and publish take several ports");
+  if (server_count > 2 && mode->publishes) fail(2, "publish takes one port or two");
   if (!opt.pids) return;
-  if (read_list("--pid", opt.pids, INT32_MAX, numbers) != server_count) fail(2, "--pid: one for each port");
-  for (int i = 0; i < server_count; i++) servers[i].pid = numbers[i];
+  int pid_count = mode->publishes ? 1 : server_count;
+  if (read_list("--pid", opt.pids, INT32_MAX, numbers) != pid_count) fail(2, "--pid: %d of them", pid_count);
+  for (int i = 0; i < pid_count; i++) servers[i].pid = numbers[i];
   server_cpu_ns();
 }
 
@@ -889,11 +918,12 @@ static void check_options(void) {
   for (int i = 0; opt.mode && i < MODES; i++) {
     if (!strcmp(opt.mode, modes[i].name)) mode = &modes[i];
   }
-  if (!mode) fail(2, "--mode is one of echo, shake, fan, hold, pace, flood");
+  if (!mode) fail(2, "--mode is one of echo, shake, fan, publish, hold, pace, flood");
   read_servers();
   if (mode->sends && !opt.payload) fail(2, "%s needs --payload", mode->name);
   if (opt.seconds < 0 && mode->run != run_hold && mode->run != run_flood) fail(2, "%s needs --seconds", mode->name);
   if (mode->run == run_pace && opt.per_second <= 0) fail(2, "pace needs --per-second");
+  if (!opt.publish_path == mode->publishes) fail(2, "publish needs --publish-path, and nothing else takes it");
   if (!opt.prelude != !opt.prelude_replies) fail(2, "--prelude and --prelude-replies go together");
 }
 

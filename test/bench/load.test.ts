@@ -12,13 +12,13 @@ import { setImmediate as nextTurn } from 'node:timers/promises'
 import { type WebSocket, WebSocketServer } from 'ws'
 import { frame, opcodes } from '../support/frames.ts'
 import { once as onceIn, until, within } from '../support/wait.ts'
+import { skipUnlessLinux } from './for-tests.ts'
 import { compile, echo, fan, flood, hold, pace } from './generator.ts'
 
 const payload = 'x'.repeat(200)
 const longTimeMs = 20_000
-const skip = process.platform === 'linux' ? false : 'the load generator is written for Linux'
 
-describe('load.c', { skip, timeout: 120_000 }, () => {
+describe('load.c', { skip: skipUnlessLinux, timeout: 120_000 }, () => {
   let folder: string
   let program: string
 
@@ -246,6 +246,10 @@ describe('load.c', { skip, timeout: 120_000 }, () => {
       ['--mode echo', /--port is needed/],
       ['--mode echo --port 0', /--port: 1 to 8 numbers/],
       [`--mode echo --port 1,2 --payload ${file} --seconds 1`, /only pace/],
+      [`--mode publish --port 1,2,3 --payload ${file} --seconds 1`, /one port or two/],
+      [`--mode publish --port 1 --payload ${file} --seconds 1`, /needs --publish-path/],
+      [`--mode fan --port 1 --payload ${file} --seconds 1 --publish-path /x`, /nothing else takes it/],
+      [`--mode publish --port 1,2 --pid 1,2 --payload ${file} --seconds 1 --publish-path /`, /--pid: 1 of them/],
       ['--mode echo --port 1 --seconds 1', /needs --payload/],
       [`--mode echo --port 1 --payload ${file}`, /needs --seconds/],
       [`--mode pace --port 1 --payload ${file} --seconds 1`, /needs --per-second/],

@@ -56,6 +56,11 @@ export interface Bench {
   readonly onRound: (load: Load, runs: readonly Run[]) => void
 }
 
+/** @returns how large a load is: `full` to measure, `short` to see that it runs */
+export function sizeOf<T>({ settings }: Bench, { full, short }: { readonly full: T; readonly short: T }): T {
+  return settings.isShort ? short : full
+}
+
 export type Target = Pick<LoadOptions, 'port' | 'pid' | 'headers' | 'tokens'> & Partial<LoadOptions>
 
 /** Where a load goes, and who connects: so many `users`. */

@@ -1,19 +1,19 @@
 /**
  * One row for each piece that runs per message or per handshake, and beside it the plain way to do the same, or the
- * part of it that nobody can do without. Files of dist are imported by their paths: a regression shows in one row.
+ * part of it that nobody can do without. Files of the build are imported by their paths: a regression shows in one row.
  */
 import { createHmac, createSecretKey, randomUUID } from 'node:crypto'
-import jsonwebtoken from 'jsonwebtoken'
 import secureJsonParse from 'secure-json-parse'
-import { z } from 'zod'
-import { Connection } from '../../dist/connection/connection.js'
-import { receive } from '../../dist/connection/inbound.js'
-import { frameText } from '../../dist/connection/text-frame.js'
-import { readCredential } from '../../dist/handshake/credentials.js'
-import { checkHandshake, checkUpgrade, chooseProtocol, readOffers } from '../../dist/handshake/request-shape.js'
-import { TokenBucket } from '../../dist/limits/token-bucket.js'
-import { decode, parseJson } from '../../dist/messages/decode.js'
 import { maxText, messageOf, origin, secret } from './servers/messages.mjs'
+import { ownFile } from './servers/own-package.mjs'
+
+const { Connection } = await ownFile('connection/connection')
+const { hear } = await ownFile('connection/inbound')
+const { frameText } = await ownFile('connection/text-frame')
+const { readCredential } = await ownFile('handshake/credentials')
+const { checkHandshake, checkUpgrade, chooseProtocol, readOffers } = await ownFile('handshake/request-shape')
+const { TokenBucket } = await ownFile('limits/token-bucket')
+const { decode, parseJson } = await ownFile('messages/decode')
 
 const sizes = [
   ['120 B', 120],
@@ -23,17 +23,21 @@ const sizes = [
 /** Frames that leave together: what a connection is sent in one turn under load. */
 const framesPerTurn = 32
 
-/** @returns rows `{ piece, run, plain?: { name, run } }`; `run` does it once and returns something that came of it */
-export function piecesOf(setting) {
+/**
+ * @param others the packages of the plain ways, `{ jsonwebtoken, z }`: they are installed only for the benchmark, and a
+ * row whose package is not given has no plain way
+ * @returns rows `{ piece, run, plain?: { name, run } }`; `run` does it once and returns something that came of it
+ */
+export function piecesOf(setting, others = {}) {
   return [
-    ...sizes.flatMap(([size, bytes]) => messageRows(setting, size, messageOf(bytes))),
+    ...sizes.flatMap(([size, bytes]) => messageRows(setting, others, size, messageOf(bytes))),
     ...limitRows(),
     ...handshakeRows(setting),
-    ...tokenRows(setting)
+    ...tokenRows(setting, others)
   ]
 }
 
-function messageRows({ connection }, size, message) {
+function messageRows({ connection }, { z }, size, message) {
   const { contract, limits } = connection.settings
   const text = JSON.stringify(message)
   const bytes = Buffer.from(text)
@@ -42,7 +46,7 @@ function messageRows({ connection }, size, message) {
   return [
     row(
       `in: a whole frame, ${size}`,
-      () => receive(connection, bytes, false),
+      () => hear(connection, 'message', [bytes, false]),
       'toString, JSON.parse',
       () => JSON.parse(bytes.toString())
     ),
@@ -58,7 +62,7 @@ function messageRows({ connection }, size, message) {
       'secure-json-parse',
       () => secureJsonParse(text)
     ),
-    checkRow(size, contract.incoming.get('chat'), message),
+    checkRow(size, contract.incoming.get('chat'), message, z),
     row(`out: send to the end of the turn, ${size}`, sendTo(connection, message), 'JSON.stringify, Buffer.from', () =>
       Buffer.from(JSON.stringify(message))
     ),
@@ -83,19 +87,14 @@ function messageRows({ connection }, size, message) {
   ]
 }
 
-function checkRow(size, incoming, message) {
-  const schema = z.strictObject({
+function checkRow(size, incoming, message, z) {
+  const schema = z?.strictObject({
     type: z.literal('chat'),
     room: z.uuid(),
     seq: z.int().min(0),
     text: z.string().max(maxText)
   })
-  return row(
-    `check, ${size}`,
-    () => incoming.check(message),
-    'zod',
-    () => schema.safeParse(message)
-  )
+  return row(`check, ${size}`, () => incoming.check(message), 'zod', schema && (() => schema.safeParse(message)))
 }
 
 function sendTo(connection, message) {
@@ -145,31 +144,39 @@ function handshakeRows({ connection, request }) {
   ]
 }
 
-function tokenRows({ app, connection, request, token }) {
+function tokenRows({ app, connection, request, token }, { jsonwebtoken }) {
   const { authenticator } = connection.settings.auth
   const key = createSecretKey(Buffer.from(secret))
   const signed = token.slice(0, token.lastIndexOf('.'))
   const algorithms = ['HS256']
+  const elsewhere = requestWithout(request, 'authorization')
   return [
     row(
-      'JWT, as a route verifies it',
+      'JWT in its header, as a route verifies it',
       () => authenticator.verify(token, request),
       'HMAC alone',
       () => createHmac('sha256', key).update(signed).digest('base64url')
     ),
+    row('JWT from elsewhere, as a route verifies it', () => authenticator.verify(token, elsewhere)),
     row(
       'JWT, app.jwt.verify',
       () => app.jwt.verify(token),
       'jsonwebtoken, KeyObject',
-      () => jsonwebtoken.verify(token, key, { algorithms })
+      jsonwebtoken && (() => jsonwebtoken.verify(token, key, { algorithms }))
     ),
     row(
       'JWT, app.jwt.decode',
       () => app.jwt.decode(token),
       'jsonwebtoken, string',
-      () => jsonwebtoken.verify(token, secret, { algorithms })
+      jsonwebtoken && (() => jsonwebtoken.verify(token, secret, { algorithms }))
     )
   ]
+}
+
+/** The same request, whose token came in a cookie or a subprotocol. */
+function requestWithout(request, name) {
+  const { [name]: _left, ...headers } = request.headers
+  return Object.create(request, { headers: { value: headers } })
 }
 
 function row(piece, run, name, plain) {

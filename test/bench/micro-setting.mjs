@@ -5,8 +5,10 @@ import jwt from '@fastify/jwt'
 import { Type } from '@sinclair/typebox'
 import Fastify from 'fastify'
 import WebSocket from 'ws'
-import wsGuard, { defineContract } from '../../dist/index.js'
 import { claimsOf, maxText, origin, secret } from './servers/messages.mjs'
+import { ownFile } from './servers/own-package.mjs'
+
+const { default: wsGuard, defineContract } = await ownFile('index')
 
 const chat = Type.Object({
   room: Type.String({ format: 'uuid' }),

@@ -1,17 +1,20 @@
 /**
  * What each hot piece of the package costs, in ns per operation: `npm run bench:micro`. All pieces are measured in
  * turns, a few ms each, so that what else the machine does falls on all of them; a ratio compares neighbours in time.
+ * With `-- --short` it only shows that every piece runs.
  *
  * Plain JavaScript on purpose: what a loader does to functions would be measured, too.
  */
 import { availableParallelism, cpus } from 'node:os'
+import jsonwebtoken from 'jsonwebtoken'
 import { Bench } from 'tinybench'
+import { z } from 'zod'
 import { piecesOf } from './micro-pieces.mjs'
 import { openSetting } from './micro-setting.mjs'
 
-const rounds = 40
-const taskMs = 6
-const warmUpMs = 40
+const { rounds, taskMs, warmUpMs } = process.argv.includes('--short')
+  ? { rounds: 2, taskMs: 1, warmUpMs: 2 }
+  : { rounds: 40, taskMs: 6, warmUpMs: 40 }
 /** A sample is many operations: one alone takes less time than reading the clock. */
 const sampleUs = 30
 
@@ -85,7 +88,7 @@ function lineOf({ piece, own, plain }) {
 const setting = await openSetting()
 try {
   const rows = []
-  for (const { piece, run, plain } of piecesOf(setting)) {
+  for (const { piece, run, plain } of piecesOf(setting, { jsonwebtoken, z })) {
     const own = await prepare({ name: piece, run })
     rows.push({ piece, own, plain: plain && (await prepare(plain)) })
   }

@@ -88,14 +88,14 @@ test('the document has the table of each load, the goals, the notes, the machine
     machine: { ...machine, pinned: true },
     contestants,
     results: [{ load, runs }],
-    verdicts: [{ what: 'a goal', goal: '≥ 9', measured: '1', isMet: false }],
+    verdicts: [{ load: 'echo', metric: 'rate', to: 'c', what: 'a goal', goal: '≥ 9', measured: '1', isMet: false }],
     notes: ['one is missing', 'another one, too']
   })
   for (const part of [
     'Measured on 2030-01-02: A CPU, 2 cores, 8 GB, linux 6, Node 20; fastify-ws-guard 0.1.0, ws 8.23.0.',
     '| guarded | 2.50× |',
     '\n- one is missing\n- another one, too\n',
-    '| a goal | ≥ 9 | 1 | **missed** |',
+    '| Echo: messages/s | 100 | – | – | **2.50×** [2.00–3.00] | ≥ 9 | **missed** | – | – | not known yet |',
     '### Echo\n\nOne sentence.\n\n| server | messages/s | × c [min–max] | marks |',
     '| guarded | 250 | 2.50× [2.00–3.00] | 1 of 2 disturbed |',
     '0.6 s each, in 2 rounds'

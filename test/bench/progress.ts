@@ -4,13 +4,17 @@ import type { Load, Metric } from './load.ts'
 import { number, ratio } from './numbers.ts'
 import { type Run, ratiosOf, spread, valuesOf } from './rounds.ts'
 
+/** Of a name. */
+const least = 16
+
 export function progressOf(load: Load, runs: readonly Run[]): string {
   const round = Math.max(...runs.map((run) => run.round))
   const last = runs.filter((run) => run.round === round)
   const names = [...new Set(runs.map(({ server }) => server))]
+  const width = Math.max(least, ...names.map(({ length }) => length + 2))
   const lines = names.flatMap((name) => {
     const run = last.find(({ server }) => server === name)
-    return run === undefined ? [] : [`  ${name.padEnd(16)}${lineOf(load, run, runs)}`]
+    return run === undefined ? [] : [`  ${name.padEnd(width)}${lineOf(load, run, runs)}`]
   })
   return [`${load.name}, round ${round + 1}`, ...lines].join('\n')
 }

@@ -2,7 +2,16 @@
 import { disturbances } from './calibrate.ts'
 import type { Contestant } from './contestants.ts'
 import { echo, fan, type Rates, shake } from './generator.ts'
-import { type Bench, contestantOf, type Load, type Metric, type Servers, targetOf, withServers } from './load.ts'
+import {
+  type Bench,
+  contestantOf,
+  type Load,
+  type Metric,
+  type Servers,
+  sizeOf,
+  targetOf,
+  withServers
+} from './load.ts'
 import { type Run, type Take, takeRounds } from './rounds.ts'
 import type { ServerProcess } from './server-process.ts'
 
@@ -17,24 +26,33 @@ export interface RateLoad extends Pick<Load, 'name' | 'title' | 'about'> {
   readonly unit: string
   /** What a server does until its code is compiled is not counted. */
   readonly warmUpSeconds: number
+  /** It is warm only after so many: as many seconds as they take are added, but not without end. */
+  readonly warmUpCount?: number
 }
 
-/** After the connections are open, before what is counted. */
-const warmSeconds = 0.1
-const shortWarmSeconds = 0.05
-const shortWarmUpSeconds = 0.25
-/** Opening them is most of what a short run of more would take. */
-const shortConnsMost = 200
+/** The most seconds in which a server may come to its `warmUpCount`. */
+const warmUpSecondsMost = 60
+/**
+ * `warm`: seconds after the connections are open, before what is counted. Opening more connections is most of what a
+ * short run would take.
+ */
+const sizes = { full: { connsMost: 25_000, warm: 0.1 }, short: { connsMost: 200, warm: 0.05 } }
+const shortWarmUp = { seconds: 0.25, count: 0 }
 const users = 1_000
 
-export function rateLoad(load: RateLoad): Load {
-  const { name, title, about, unit } = load
-  const metrics: readonly Metric[] = [
-    { key: 'rate', title: `${unit}/s`, better: 'more', digits: 0, isCompared: true },
-    { key: 'cpuUs', title: 'CPU µs each', better: 'less', digits: 1, isCompared: true },
+/** Of `takeRates`. */
+export function rateMetrics(unit: string, isCompared: boolean): readonly Metric[] {
+  return [
+    { key: 'rate', title: `${unit}/s`, better: 'more', digits: 0, isCompared },
+    { key: 'cpuUs', title: 'CPU µs each', better: 'less', digits: 1, isCompared },
     { key: 'p50Us', title: 'p50 µs', better: 'less', digits: 0 },
     { key: 'p99Us', title: 'p99 µs', better: 'less', digits: 0 }
   ]
+}
+
+export function rateLoad(load: RateLoad): Load {
+  const { name, title, about, unit } = load
+  const metrics = rateMetrics(unit, true)
   const measured: Load = { name, title, about, metrics, measure }
   return measured
 
@@ -46,7 +64,10 @@ export function rateLoad(load: RateLoad): Load {
         servers: left.map((contestant) => contestant.name),
         rounds: bench.settings.rounds,
         tries: bench.settings.tries,
-        take: (server) => take(bench, load, contestantOf(left, server), servers),
+        take: (server) => {
+          const contestant = contestantOf(left, server)
+          return takeRates(bench, () => runOn(bench, load, contestant, servers, bench.settings.seconds))
+        },
         onRound: (runs) => bench.onRound(measured, runs)
       })
     })
@@ -60,11 +81,12 @@ async function warmUp(
   contestants: readonly Contestant[],
   servers: Servers
 ): Promise<Contestant[]> {
-  const seconds = bench.settings.isShort ? shortWarmUpSeconds : load.warmUpSeconds
+  const full = { seconds: load.warmUpSeconds, count: load.warmUpCount ?? 0 }
+  const { seconds, count } = sizeOf(bench, { full, short: shortWarmUp })
   const left: Contestant[] = []
   for (const contestant of contestants) {
     try {
-      await runOn(bench, load, contestant, servers, seconds)
+      await repeatUntil(count, seconds, () => runOn(bench, load, contestant, servers, seconds))
       left.push(contestant)
     } catch (error) {
       if (contestant.isOurs) throw new Error(`${load.name}, ${contestant.name}: ${(error as Error).message}`)
@@ -72,6 +94,18 @@ async function warmUp(
     }
   }
   return left
+}
+
+/** Once at least, and until `count` of what it measures have come, or that would take too long. */
+export async function repeatUntil(
+  count: number,
+  seconds: number,
+  run: () => Promise<Pick<Rates, 'received'>>
+): Promise<void> {
+  let left = count
+  for (let spent = 0; spent === 0 || (left > 0 && spent < warmUpSecondsMost); spent += seconds) {
+    left -= (await run()).received
+  }
 }
 
 function runOn(
@@ -82,22 +116,20 @@ function runOn(
   seconds: number
 ): Promise<Rates> {
   const server = servers.get(contestant.name) as ServerProcess
-  const { isShort } = bench.settings
-  const size = isShort
-    ? { conns: Math.min(conns, shortConnsMost), warm: shortWarmSeconds }
-    : { conns, warm: warmSeconds }
-  const common = { ...targetOf(bench, contestant, server, users), ...size, seconds }
+  const { connsMost, warm } = sizeOf(bench, sizes)
+  const size = { conns: Math.min(conns, connsMost), warm, seconds }
+  const common = { ...targetOf(bench, contestant, server, users), ...size }
   if (mode === 'shake') return shake({ ...common, path: contestant.paths.echo }, bench.pinning)
   const payload = bench.inputs.payload(contestant, bytes)
   const run = { echo, fan }[mode]
   return run({ ...common, path: contestant.paths[mode], payload, window }, bench.pinning)
 }
 
-async function take(bench: Bench, load: RateLoad, contestant: Contestant, servers: Servers): Promise<Take> {
+/** One run, and whether something disturbed it. */
+export async function takeRates(bench: Bench, run: () => Promise<Rates>): Promise<Take> {
   const before = await bench.calibration.whenQuiet()
-  const rates = await runOn(bench, load, contestant, servers, bench.settings.seconds)
+  const { rate, cpuUs, ownCpuShare, otherShare, p50Us, p99Us } = await run()
   const after = await bench.calibration.slowness()
-  const { rate, cpuUs, ownCpuShare, otherShare, p50Us, p99Us } = rates
   return {
     values: { rate, cpuUs, ownCpuShare, p50Us, p99Us },
     disturbed: disturbances(Math.max(before, after), otherShare)

@@ -1,7 +1,8 @@
 /**
  * The benchmark: `npm run bench`, with `-- --only <load,load>`, `--servers <name,name>`, `--rounds N`, `--seconds S`,
  * `--no-peers`, `--short` (all of it once through, judging nothing), `--guard-dist <folder>` (another build of this
- * package, as the server `before`), `--json <file>` (every run) and `--write` (docs/benchmark.md and .svg).
+ * package, as the server `before`), `--json <file>` (every run) and `--write` (docs/benchmark.md and .svg; with
+ * `--to <folder>`, there).
  */
 import { parseArgs } from 'node:util'
 import { runBench } from './bench.ts'
@@ -16,7 +17,8 @@ const { values } = parseArgs({
     short: { type: 'boolean', default: false },
     'guard-dist': { type: 'string' },
     json: { type: 'string' },
-    write: { type: 'boolean', default: false }
+    write: { type: 'boolean', default: false },
+    to: { type: 'string' }
   }
 })
 
@@ -29,6 +31,7 @@ const isMet = await runBench({
   isShort: values.short,
   guardDist: values['guard-dist'],
   json: values.json,
-  write: values.write
+  write: values.write,
+  to: values.to
 })
 process.exitCode = isMet ? 0 : 1

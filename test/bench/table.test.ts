@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { LoadResult, Metric } from './load.ts'
 import type { Run } from './rounds.ts'
-import { loadTable, markdownTable, marksOf, summaryTable, verdictTable } from './table.ts'
+import { goalTable, loadTable, markdownTable, marksOf, summaryTable } from './table.ts'
 
 const rate: Metric = { key: 'rate', title: 'messages/s', better: 'more', digits: 0, isCompared: true }
 const p50: Metric = { key: 'p50', title: 'p50 ms', better: 'less', digits: 2 }
@@ -68,13 +68,32 @@ test('the summary has a row for each server and a column for each load that is c
   ])
 })
 
-test('a goal that was missed stands out', () => {
-  const verdicts = [
-    { what: 'a', goal: '≥ 1.00', measured: '1.10', isMet: true },
-    { what: 'b', goal: '≥ 3.20', measured: '1.10', isMet: false }
+test('what is measured in several ways has a row for each, after the servers', () => {
+  const result = resultOf([p50], [run('two', 0, { p50: 2 }), run('one', 0, { p50: 1 }), run('c', 0, { p50: 3 })])
+  const rows = loadTable(result, ['c', 'guarded']).split('\n').slice(2)
+  assert.deepEqual(rows, ['| c | 3.00 |  |', '| two | 2.00 |  |', '| one | 1.00 |  |'])
+})
+
+test('a goal has the values of those who check as well, whether it is reached, and why not', () => {
+  const runs = [
+    run('c', 0, { rate: 40_000, p50: 1 }),
+    run('by-hand', 0, { rate: 20_000 }),
+    run('straightforward', 0, { rate: 35_000, p50: 100 }),
+    run('guarded', 0, { rate: 44_000, p50: 1.5 }),
+    run('c', 1, { rate: 40_000, p50: 1 }),
+    run('guarded', 1, { rate: 48_000, p50: 2.5 })
   ]
-  assert.deepEqual(verdictTable(verdicts).split('\n').slice(2), [
-    '| a | ≥ 1.00 | 1.10 | met |',
-    '| b | ≥ 3.20 | 1.10 | **missed** |'
+  const to = (server: string | undefined, metric: string) => ({ load: 'echo', metric, to: server, what: '' })
+  const verdicts = [
+    { ...to('straightforward', 'rate'), goal: '≥ 1.08', measured: '1.31', isMet: true },
+    { ...to(undefined, 'p50'), goal: '≤ 1', measured: '2', isMet: false, reason: 'a reason' },
+    { ...to('c', 'rate'), goal: '≥ 9.00', measured: '1.15', isMet: false }
+  ]
+  const other = { ...resultOf([rate], runs), load: { name: 'other', title: 'Other', about: '', metrics: [rate] } }
+  assert.deepEqual(goalTable([other, resultOf([p50, rate], runs)], verdicts).split('\n'), [
+    '| load | c | by-hand | straightforward | guarded | goal |  | to straightforward |  | why it is missed |',
+    `|${' --- |'.repeat(10)}`,
+    '| Echo: p50 ms | 1.00 | – | 100.00 | **2.00** [1.50–2.50] | ≤ 1 | **missed** | – | – | a reason |',
+    '| Echo: messages/s | 40,000 | 0.50× | 0.88× | **1.15×** [1.10–1.20] | ≥ 9.00 | **missed** | 1.31×, goal ≥ 1.08 | reached | not known yet |'
   ])
 })

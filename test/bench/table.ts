@@ -1,5 +1,5 @@
 /** The result as Markdown. */
-import { base, type Contestant } from './contestants.ts'
+import { base, byHand, type Contestant, guarded, straightforward } from './contestants.ts'
 import type { Verdict } from './goals.ts'
 import type { LoadResult, Metric } from './load.ts'
 import { factor, number, ratio } from './numbers.ts'
@@ -16,12 +16,13 @@ export function markdownTable(head: readonly string[], rows: readonly (readonly 
   return [line(head), line(head.map(() => '---')), ...rows.map(line)].join('\n')
 }
 
-/** One load: a row for each server, in the order of `names`. */
+/** One load: a row for each server, in the order of `names`; what is measured in other ways than one comes after them. */
 export function loadTable(result: LoadResult, names: readonly string[]): string {
   const { metrics } = result.load
   const head = metrics.flatMap(({ title, isCompared }) => (isCompared === true ? [title, '× c [min–max]'] : [title]))
-  const rows = names
-    .filter((name) => result.runs.some(({ server }) => server === name))
+  const measured = new Set(result.runs.map(({ server }) => server))
+  const rows = [...new Set([...names, ...measured])]
+    .filter((name) => measured.has(name))
     .map((name) => [
       name,
       ...metrics.flatMap((metric) => cellsOf(result.runs, name, metric)),
@@ -73,9 +74,49 @@ export function summaryTable(results: readonly LoadResult[], names: readonly str
   return markdownTable(['server', ...head], rows)
 }
 
-export function verdictTable(verdicts: readonly Verdict[]): string {
-  const rows = verdicts.map(({ what, goal, measured, isMet }) => [what, goal, measured, isMet ? 'met' : '**missed**'])
-  return markdownTable(['goal', 'wanted', 'measured', ''], rows)
+/**
+ * Every goal, for the README: what those measure who check as well, what this package does, what it has to reach, and
+ * whether it did. Loads are in the order of `results`.
+ */
+export function goalTable(results: readonly LoadResult[], verdicts: readonly Verdict[]): string {
+  const rows = results.flatMap((result) =>
+    result.load.metrics.flatMap((metric) => {
+      const own = verdicts.filter((verdict) => verdict.load === result.load.name && verdict.metric === metric.key)
+      return own.length === 0 ? [] : [goalRow(result, metric, own)]
+    })
+  )
+  const servers = [base, byHand, straightforward, guarded]
+  return markdownTable(['load', ...servers, 'goal', '', `to ${straightforward}`, '', 'why it is missed'], rows)
+}
+
+/** A metric that is compared is shown as the ratio to the base, and for the base as it is. */
+function goalRow({ load, runs }: LoadResult, metric: Metric, verdicts: readonly Verdict[]): string[] {
+  const [first] = verdicts.filter(({ to }) => to !== straightforward)
+  const [second] = verdicts.filter(({ to }) => to === straightforward)
+  const cell = (name: string, isWhole: boolean): string => {
+    const isRatio = metric.isCompared === true && name !== base
+    const of = spread(isRatio ? ratiosOf(runs, name, base, metric.key) : valuesOf(runs, name, metric.key))
+    if (of === undefined) return none
+    const write = (value: number): string => (isRatio ? factor(value) : number(value, metric.digits))
+    const median = isRatio ? `${write(of.median)}×` : write(of.median)
+    return isWhole ? `**${median}** [${write(of.min)}–${write(of.max)}]` : median
+  }
+  const reasons = verdicts.filter(({ isMet }) => !isMet).map(({ reason }) => reason ?? 'not known yet')
+  return [
+    `${load.title}: ${metric.title}`,
+    ...[base, byHand, straightforward].map((name) => cell(name, false)),
+    cell(guarded, true),
+    first?.goal ?? none,
+    verdictOf(first),
+    second === undefined ? none : `${second.measured}×, goal ${second.goal}`,
+    verdictOf(second),
+    [...new Set(reasons)].join('; ')
+  ]
+}
+
+function verdictOf(verdict: Verdict | undefined): string {
+  if (verdict === undefined) return none
+  return verdict.isMet ? 'reached' : '**missed**'
 }
 
 export function contestantTable(contestants: readonly Contestant[]): string {

@@ -7,5 +7,15 @@ import { handshake } from './handshake.ts'
 import { heartbeat } from './heartbeat.ts'
 import { idle } from './idle.ts'
 import { lone } from './lone.ts'
+import { publish } from './publish.ts'
 
-export const allLoads: readonly Load[] = [...echoLoads, ...fanLoads, idle, handshake, fairness, heartbeat, lone]
+export const allLoads: readonly Load[] = [
+  ...echoLoads,
+  handshake,
+  idle,
+  ...fanLoads,
+  fairness,
+  heartbeat,
+  lone,
+  publish
+]

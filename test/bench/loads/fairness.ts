@@ -1,16 +1,15 @@
 /** Fifty good clients, and one more that writes all it can: what the good ones feel of it. */
 import { disturbances } from '../calibrate.ts'
 import type { Contestant } from '../contestants.ts'
+import { freshLoad } from '../fresh.ts'
 import { flood, type PacedPort, pace } from '../generator.ts'
-import { type Bench, contestantOf, type Load, type Metric, targetOf, withServers } from '../load.ts'
-import { type Run, type Take, takeRounds } from '../rounds.ts'
+import { type Bench, type Load, type Metric, sizeOf, targetOf } from '../load.ts'
 import type { ServerProcess } from '../server-process.ts'
 
 const good = { conns: 50, perSecond: 20 }
 /** Of each connection. */
-const limitPerSecond = 50
-const full = { seconds: 3, warm: 0.5, rounds: 5 }
-const short = { seconds: 0.4, warm: 0.1, rounds: 1 }
+const limitPerSecond = '50'
+const sizes = { full: { seconds: 3, warm: 0.5, rounds: 5 }, short: { seconds: 0.4, warm: 0.1, rounds: 1 } }
 const bytes = 120
 const usPerMs = 1_000
 
@@ -23,7 +22,7 @@ const metrics: readonly Metric[] = [
   { key: 'flood', title: 'frames/s of the flooder', better: 'less', digits: 0 }
 ]
 
-export const fairness: Load = {
+export const fairness: Load = freshLoad({
   name: 'fairness',
   title: 'One flooder',
   about:
@@ -31,26 +30,9 @@ export const fairness: Load = {
     'The limit is 50 a second for everybody; c has none.',
   metrics,
   servers: ['c', 'guarded', 'straightforward', 'by-hand'],
-  measure: (bench, contestants) =>
-    takeRounds({
-      servers: contestants.map(({ name }) => name),
-      rounds: Math.min(bench.settings.rounds, timesOf(bench).rounds),
-      tries: bench.settings.tries,
-      take: (name) => take(bench, contestantOf(contestants, name)),
-      onRound: (runs: readonly Run[]) => bench.onRound(fairness, runs)
-    })
-}
-
-function timesOf({ settings }: Bench): typeof full {
-  return settings.isShort ? short : full
-}
-
-/** A server of its own each time: a flood may be remembered. */
-function take(bench: Bench, contestant: Contestant): Promise<Take> {
-  const limit = String(limitPerSecond)
-  const env = { BENCH_MESSAGES_PER_SECOND: limit, BENCH_MESSAGES_BURST: limit }
-  return withServers(bench, [contestant], env, async (servers) => {
-    const server = servers.get(contestant.name) as ServerProcess
+  rounds: (bench) => sizeOf(bench, sizes).rounds,
+  env: () => ({ BENCH_MESSAGES_PER_SECOND: limitPerSecond, BENCH_MESSAGES_BURST: limitPerSecond }),
+  async take(bench, contestant, server) {
     const slowness = await bench.calibration.whenQuiet()
     const quiet = await goodClients(bench, contestant, server)
     const flooder = await flood({ ...options(bench, contestant, server), conns: 1 }, bench.pinning)
@@ -68,11 +50,11 @@ function take(bench: Bench, contestant: Contestant): Promise<Take> {
       },
       disturbed: disturbances(Math.max(slowness, after))
     }
-  })
-}
+  }
+})
 
 async function goodClients(bench: Bench, contestant: Contestant, server: ServerProcess): Promise<PacedPort> {
-  const { seconds, warm } = timesOf(bench)
+  const { seconds, warm } = sizeOf(bench, sizes)
   const { ports } = await pace({ ...options(bench, contestant, server), ...good, seconds, warm }, bench.pinning)
   return ports[0] as PacedPort
 }

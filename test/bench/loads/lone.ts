@@ -2,13 +2,15 @@
 import { disturbances } from '../calibrate.ts'
 import type { Contestant } from '../contestants.ts'
 import { echo, pace } from '../generator.ts'
-import { type Bench, type Load, type Metric, type Servers, targetOf, withServers } from '../load.ts'
+import { type Bench, type Load, type Metric, type Servers, sizeOf, targetOf, withServers } from '../load.ts'
 import { type Run, type Take, takeRounds } from '../rounds.ts'
 import type { ServerProcess } from '../server-process.ts'
 
 const perSecond = 10
-const full = { warmUp: 1, seconds: 30, warm: 2, rounds: 3 }
-const short = { warmUp: 0.2, seconds: 1, warm: 0.1, rounds: 1 }
+const sizes = {
+  full: { warmUp: 1, seconds: 30, warm: 2, rounds: 3 },
+  short: { warmUp: 0.2, seconds: 1, warm: 0.1, rounds: 1 }
+}
 const bytes = 120
 
 const metrics: readonly Metric[] = [
@@ -30,7 +32,7 @@ export const lone: Load = {
       const runs = await takeRounds({
         // All of them together: their messages alternate.
         servers: ['all'],
-        rounds: Math.min(bench.settings.rounds, timesOf(bench).rounds),
+        rounds: Math.min(bench.settings.rounds, sizeOf(bench, sizes).rounds),
         tries: bench.settings.tries,
         take: () => takeAll(bench, entrants, names),
         onRound: (all: readonly Run[]) => bench.onRound(lone, split(all, names))
@@ -46,19 +48,15 @@ function entrantOf(bench: Bench, contestant: Contestant, servers: Servers) {
   return { ...target, path: contestant.paths.echo, payload: bench.inputs.payload(contestant, bytes) }
 }
 
-function timesOf({ settings }: Bench): typeof full {
-  return settings.isShort ? short : full
-}
-
 /** A server that has been up for a while has its code compiled. */
 async function warmUp(bench: Bench, entrants: readonly Entrant[]): Promise<void> {
   for (const entrant of entrants) {
-    await echo({ ...entrant, conns: 10, window: 1, seconds: timesOf(bench).warmUp }, bench.pinning)
+    await echo({ ...entrant, conns: 10, window: 1, seconds: sizeOf(bench, sizes).warmUp }, bench.pinning)
   }
 }
 
 async function takeAll(bench: Bench, entrants: readonly Entrant[], names: readonly string[]): Promise<Take> {
-  const { seconds, warm } = timesOf(bench)
+  const { seconds, warm } = sizeOf(bench, sizes)
   const before = await bench.calibration.whenQuiet()
   const several = {
     port: entrants.map(({ port }) => port).join(','),
