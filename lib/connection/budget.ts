@@ -1,6 +1,7 @@
 import type { MaybePromise, Store } from '../limits/store.ts'
 import type { Rate } from '../limits/token-bucket.ts'
 import type { Connection } from './connection.ts'
+import { inflowOf } from './inflow.ts'
 import { isPromise } from './promises.ts'
 
 /**
@@ -21,7 +22,7 @@ export function takeUserToken(connection: Connection): MaybePromise<boolean> {
 /** What a handler costs beyond the one token that every message costs (`handlers.x.cost`). */
 export function chargeCost(connection: Connection, cost: number, now: number): void {
   if (cost <= 1) return
-  connection.messages.charge(cost - 1, now)
+  inflowOf(connection).messages.charge(cost - 1, now)
   // Owed, not asked for: the token of the message may have been the last one.
   askStore(connection, (store, subject, rate) => store.chargeUserBudget(subject, cost - 1, rate))
 }

@@ -5,13 +5,14 @@ import type { FastifyBaseLogger } from 'fastify'
 import { type CloseCause, closeCauses, isSendableCloseCode, truncateCloseReason } from '../close-codes.ts'
 import { isInstance, readText } from '../errors.ts'
 import type { Identity } from '../limits/store.ts'
-import { TokenBucket } from '../limits/token-bucket.ts'
 import { EncodeError } from '../messages/encode.ts'
+import { isObject } from '../messages/is-object.ts'
 import { discardUnread } from './discard.ts'
 import type { ConnectionEventName, EventPayload, OwnFields } from './event-table.ts'
 import type { GuardedSocket } from './guarded-socket.ts'
+import type { Inflow } from './inflow.ts'
 import { hasRoom, put, releaseBuffered } from './outbound.ts'
-import type { Admitted, Frame, Job, Spell, Waiting } from './parts.ts'
+import type { Admitted, Frame } from './parts.ts'
 import { isPromise } from './promises.ts'
 import type { Runtime } from './runtime.ts'
 import type { CloseInfo, ConnectionSettings, ConnectionState, WsConnection } from './types.ts'
@@ -35,7 +36,6 @@ export class Connection implements WsConnection {
   readonly askedAt: number
   readonly ip: string
   readonly params: unknown
-  readonly query: unknown
   readonly socket: GuardedSocket
   readonly settings: ConnectionSettings
   readonly runtime: Runtime
@@ -54,14 +54,8 @@ export class Connection implements WsConnection {
   topicKeys: Set<string> | undefined
 
   // Inbound: see inbound.ts.
-  readonly messages: TokenBucket
-  readonly bytes: TokenBucket
-  readonly controlFrames: TokenBucket
-  spell: Spell | undefined
-  strikes = 0
-  strikesSince: number = Number.NEGATIVE_INFINITY
-  readonly queue: Job[] = []
-  queuedBytes = 0
+  /** None while the peer is silent: `inflowOf` makes one. */
+  inflow: Inflow | undefined
   /** True while a handler or `onOpen` runs: the next message waits. */
   busy = true
   /** Set until the first message has authenticated the connection: it gets every frame meanwhile. */
@@ -74,11 +68,7 @@ export class Connection implements WsConnection {
   refreshing = false
   /** Gives back what a connection holds until its first message has said who it is. */
   leaveWaiting: (() => void) | undefined
-  refreshedSince: number = Number.NEGATIVE_INFINITY
-  /** When the budget that the user's connections share was last found empty. */
-  budgetRefusedAt: number = Number.NEGATIVE_INFINITY
-  /** Frames behind one for which the store is being asked. */
-  waiting: Waiting | undefined
+  refreshedSince = 0
 
   // Outbound: see outbound.ts.
   sent = 0
@@ -87,20 +77,21 @@ export class Connection implements WsConnection {
   /** Written to at the end of this turn of the event loop. */
   isDirty = false
 
-  // Time, in ms of the monotonic clock: see heartbeat.ts. Infinity = never.
+  // Time, in ms of the monotonic clock: see heartbeat.ts. A deadline that is undefined never comes.
   heardAt: number
   tickedAt: number
   pingSentAt = 0
   bufferedAtTick = 0
   messageAt: number
-  lifetimeEndsAt: number = Number.POSITIVE_INFINITY
-  authDeadline: number = Number.POSITIVE_INFINITY
+  lifetimeEndsAt: number | undefined
+  authDeadline: number | undefined
   /** What passing `authDeadline` means: no message, or a verifier that does not answer. */
   authDeadlineCause: CloseCause = 'unauthorized'
-  jobDeadline: number = Number.POSITIVE_INFINITY
-  closeDeadline: number = Number.POSITIVE_INFINITY
-  reauthorizeAt: number = Number.POSITIVE_INFINITY
+  jobDeadline: number | undefined
+  closeDeadline: number | undefined
+  reauthorizeAt: number | undefined
 
+  #query: unknown
   #paused = 0
   #abort: AbortController | undefined
   #log: FastifyBaseLogger | undefined
@@ -126,16 +117,18 @@ export class Connection implements WsConnection {
     this.askedAt = admitted.askedAt
     this.ip = admitted.ip
     this.params = admitted.params
-    this.query = admitted.query
+    if (!isBlank(admitted.query)) this.#query = admitted.query
     this.data = admitted.data
     this.user = admitted.user
     this.identity = admitted.identity
-    this.messages = new TokenBucket(settings.limits.messages, now)
-    this.bytes = new TokenBucket(settings.limits.bytes, now)
-    this.controlFrames = new TokenBucket(settings.limits.controlFrames, now)
     this.heardAt = now
     this.tickedAt = now
     this.messageAt = now
+  }
+
+  get query(): unknown {
+    if (this.#query === undefined) this.#query = {}
+    return this.#query
   }
 
   get protocol(): string {
@@ -283,7 +276,7 @@ export class Connection implements WsConnection {
   /** Called when the running handler or `onOpen` has settled. */
   becomeIdle(): void {
     this.busy = false
-    this.jobDeadline = Number.POSITIVE_INFINITY
+    this.jobDeadline = undefined
     this.#idle?.()
   }
 
@@ -345,11 +338,8 @@ export class Connection implements WsConnection {
   #leaveOpen(): void {
     this.state = 'closing'
     this.leaveWaiting?.()
-    clearTimeout(this.spell?.timer)
-    this.spell = undefined
-    this.waiting = undefined
-    this.queue.length = 0
-    this.queuedBytes = 0
+    clearTimeout(this.inflow?.spell?.timer)
+    this.inflow = undefined
     this.runtime.topics.release(this)
     releaseBuffered(this)
     this.#abort?.abort()
@@ -398,6 +388,11 @@ export class Connection implements WsConnection {
 
 function isAbortError(error: unknown): boolean {
   return isInstance(error, Error) && readText(error, 'name') === 'AbortError'
+}
+
+/** Fastify makes an object for each URL without a query. */
+function isBlank(query: unknown): boolean {
+  return isObject(query) && Object.getPrototypeOf(query) === Object.prototype && Object.keys(query).length === 0
 }
 
 /** V8 keeps what it joins as its pieces: copied, the 36 characters of an id take a ninth of the memory. */

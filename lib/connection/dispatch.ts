@@ -6,6 +6,7 @@ import { decode } from '../messages/decode.ts'
 import { encodeErrorMessage, encodeReply } from '../messages/encode.ts'
 import { chargeCost } from './budget.ts'
 import { type Connection, pausedBy } from './connection.ts'
+import { inflowOf } from './inflow.ts'
 import { hasRoom, put, write } from './outbound.ts'
 import type { Frame, Job } from './parts.ts'
 import { isPromise } from './promises.ts'
@@ -51,11 +52,12 @@ export function accept(connection: Connection, frame: Frame, now: number): void 
 /** Counts a tolerated violation. @returns true when it was the last one (limits.strikes) */
 export function strike(connection: Connection, cause: CloseCause, now: number): boolean {
   const { max, windowMs } = connection.settings.limits.strikes
-  if (now - connection.strikesSince >= windowMs) {
-    connection.strikes = 0
-    connection.strikesSince = now
+  const inflow = inflowOf(connection)
+  if (inflow.strikes === 0 || now - inflow.strikesSince >= windowMs) {
+    inflow.strikes = 0
+    inflow.strikesSince = now
   }
-  if (++connection.strikes <= max) return false
+  if (++inflow.strikes <= max) return false
   connection.end(cause)
   return true
 }
@@ -74,14 +76,15 @@ export function reject(
 
 /** Handlers are serial per connection: a message runs at once or waits, within `limits.queue` (threat M11). */
 function enqueue(connection: Connection, job: Job): void {
-  if (!connection.busy && connection.queue.length === 0) {
+  const inflow = inflowOf(connection)
+  if (!connection.busy && inflow.queue.length === 0) {
     run(connection, job)
     return
   }
-  const { queue } = connection.settings.limits
-  connection.queue.push(job)
-  connection.queuedBytes += job.bytes
-  if (connection.queue.length > queue.messages || connection.queuedBytes > queue.bytes) connection.end('overflow')
+  const { messages, bytes } = connection.settings.limits.queue
+  inflow.queue.push(job)
+  inflow.queuedBytes += job.bytes
+  if (inflow.queue.length > messages || inflow.queuedBytes > bytes) connection.end('overflow')
   else if (isHalfFull(connection)) connection.pause(pausedBy.queue)
 }
 
@@ -137,10 +140,12 @@ function closeAsTold(connection: Connection, error: unknown): boolean {
 
 /** Runs what waits, until a handler takes its time. */
 function runQueue(connection: Connection): void {
+  const { inflow } = connection
+  if (inflow === undefined) return
   while (!connection.busy && isServed(connection)) {
-    const job = connection.queue.shift()
+    const job = inflow.queue.shift()
     if (job === undefined) break
-    connection.queuedBytes -= job.bytes
+    inflow.queuedBytes -= job.bytes
     if (!isHalfFull(connection)) connection.resume(pausedBy.queue)
     run(connection, job)
   }
@@ -148,7 +153,8 @@ function runQueue(connection: Connection): void {
 
 function isHalfFull(connection: Connection): boolean {
   const { messages, bytes } = connection.settings.limits.queue
-  return connection.queue.length * 2 >= messages || connection.queuedBytes * 2 >= bytes
+  const { queue, queuedBytes } = inflowOf(connection)
+  return queue.length * 2 >= messages || queuedBytes * 2 >= bytes
 }
 
 /** Runs one message; only one that takes its time goes on with the queue itself, so that no queue nests the stack. */

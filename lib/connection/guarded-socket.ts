@@ -35,6 +35,13 @@ function endOnce(stream: Writable): void {
   }
 }
 
+/** ws makes an object of them for each socket; most have none, and nothing writes into it. */
+const noExtensions: object = Object.freeze({})
+
+/** Where Node keeps listeners: the dictionary that it makes takes 184 bytes, this 40. */
+function Listeners(): void {}
+Listeners.prototype = Object.create(null)
+
 interface ReceiverOptions {
   maxPayload?: number
   maxFragments?: number
@@ -60,6 +67,9 @@ export class GuardedSocket extends Base {
   declare _closeTimeout: number
   /** The socket below. */
   declare _socket: Duplex
+  declare _events: object
+  /** What both agreed on, for the receiver and the sender. */
+  declare _extensions: object
   /** What the peer's close frame said; 1005 for no code, 1006 for no frame. */
   declare _closeCode: number
   /** What takes frames out of a chunk, one after the other while `_loop` is true. */
@@ -73,6 +83,20 @@ export class GuardedSocket extends Base {
   /** Bytes that were written in this turn of the event loop, and in the one before. */
   #written = 0
   #writtenBefore = 0
+
+  constructor(address: null, protocols: undefined, options: object) {
+    super(address, protocols, options)
+    this._events = Reflect.construct(Listeners, [])
+  }
+
+  /** ws makes one for each socket; one for each ping takes less. */
+  get _autoPongComplete(): () => void {
+    return () => {
+      this._pendingAutoPongs--
+    }
+  }
+
+  set _autoPongComplete(_: unknown) {}
 
   /**
    * Bytes that are no backlog yet: those that wait for `flush`, and those that may be on their way without the socket
@@ -158,11 +182,13 @@ export class GuardedSocket extends Base {
   }
 
   override setSocket(socket: Duplex, head: Buffer, options: ReceiverOptions): void {
+    if (Object.keys(this._extensions).length === 0) this._extensions = noExtensions
     const own = bounds.get(socket)
     if (own === undefined) {
       super.setSocket(socket, head, options)
       return
     }
+    bounds.delete(socket)
     this._maxPendingAutoPongs = own.controlFrames.pendingPongs
     super.setSocket(socket, head, {
       ...options,

@@ -62,7 +62,7 @@ export function visit(connection: Connection, now: number): void {
   const elapsedMs = now - connection.tickedAt
   connection.tickedAt = now
   if (connection.state !== 'open') {
-    if (now >= connection.closeDeadline) connection.terminate()
+    if (isOver(connection.closeDeadline, now)) connection.terminate()
     return
   }
   // Closed by the peer, which has our answer, or by the developer past the connection: its socket is waited for.
@@ -76,16 +76,21 @@ export function visit(connection: Connection, now: number): void {
   const { idleTimeoutMs } = connection.settings
   // Who waits for us is not idle.
   if (connection.paused || connection.isRunningHandler) connection.messageAt = now
-  if (isExpired(connection) || now >= connection.lifetimeEndsAt) connection.end('session_expired')
-  else if (now >= connection.authDeadline) missAuthDeadline(connection)
-  else if (connection.waiting !== undefined && now >= connection.waiting.deadline) connection.end('unavailable')
-  else if (now >= connection.jobDeadline) connection.end('handler_timeout')
+  if (isExpired(connection) || isOver(connection.lifetimeEndsAt, now)) connection.end('session_expired')
+  else if (isOver(connection.authDeadline, now)) missAuthDeadline(connection)
+  else if (isOver(connection.inflow?.waiting?.deadline, now)) connection.end('unavailable')
+  else if (isOver(connection.jobDeadline, now)) connection.end('handler_timeout')
   else if (idleTimeoutMs !== false && now - connection.messageAt >= idleTimeoutMs) connection.end('idle')
   else {
-    if (connection.opened && now >= connection.reauthorizeAt) reauthorize(connection, now)
+    if (connection.opened && isOver(connection.reauthorizeAt, now)) reauthorize(connection, now)
     beat(connection, now, elapsedMs)
     countBuffered(connection)
+    if (connection.inflow?.isAtRest(connection.settings.limits, now)) connection.inflow = undefined
   }
+}
+
+function isOver(deadline: number | undefined, now: number): boolean {
+  return deadline !== undefined && now >= deadline
 }
 
 function missAuthDeadline(connection: Connection): void {

@@ -3,6 +3,7 @@ import type { Connection } from './connection.ts'
 import { discardUnread } from './discard.ts'
 import { isServed } from './dispatch.ts'
 import type { GuardedSocket } from './guarded-socket.ts'
+import { inflowOf } from './inflow.ts'
 import { admit, endDrowned, endFlood, serve } from './rate.ts'
 
 /** A text frame is a Buffer, a binary one what `socket.binaryType` says. */
@@ -59,7 +60,7 @@ function onControlFrame(connection: Connection): void {
   connection.pingSentAt = 0
   // Pings and pongs cost the peer 6 bytes and us a turn (threat R6).
   if (hasTooManyPongs(connection.socket)) endDrowned(connection)
-  else if (!connection.controlFrames.take(1, now)) endFlood(connection)
+  else if (!inflowOf(connection).controlFrames.take(1, now)) endFlood(connection)
 }
 
 /** ws has terminated a peer whose pongs piled up, and says so nowhere. */

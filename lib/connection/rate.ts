@@ -5,6 +5,7 @@ import { encodeErrorMessage } from '../messages/encode.ts'
 import { takeUserToken } from './budget.ts'
 import { type Connection, pausedBy } from './connection.ts'
 import { accept, isServed, strike } from './dispatch.ts'
+import { inflowOf } from './inflow.ts'
 import { write } from './outbound.ts'
 import { copyOf, type Frame, type Spell, type Waiting } from './parts.ts'
 import { isPromise } from './promises.ts'
@@ -26,11 +27,12 @@ const maxTimerMs = 2_147_483_647
  * @returns true when the frame is to be processed now
  */
 export function admit(connection: Connection, frame: Frame, now: number): boolean {
-  if (connection.waiting !== undefined) {
-    waitBehind(connection, connection.waiting, frame)
+  const { waiting, spell } = inflowOf(connection)
+  if (waiting !== undefined) {
+    waitBehind(connection, waiting, frame)
     return false
   }
-  const isBehindOthers = connection.spell !== undefined && connection.spell.delayed.length > 0
+  const isBehindOthers = spell !== undefined && spell.delayed.length > 0
   const isTaken = !isBehindOthers && takeTokens(connection, frame, now)
   if (isTaken === true) return true
   if (isPromise(isTaken)) {
@@ -54,19 +56,19 @@ function waitForStore(
   const { clock } = connection.runtime
   const { handlerTimeoutMs } = connection.settings
   const waiting: Waiting = { frames: [], bytes: 0, deadline: clock.now() + handlerTimeoutMs }
-  connection.waiting = waiting
+  inflowOf(connection).waiting = waiting
   connection.pause(pausedBy.budget)
   const kept = copyOf(frame)
   void answer.then((isTaken) => {
     if (!isServed(connection)) return
-    connection.waiting = undefined
+    inflowOf(connection).waiting = undefined
     const now = clock.now()
     if (isTaken) serve(connection, kept, now)
     else refuse(now)
     for (const later of waiting.frames) {
       if (isServed(connection) && admit(connection, later, now)) serve(connection, later, now)
     }
-    if (connection.waiting === undefined) connection.resume(pausedBy.budget)
+    if (inflowOf(connection).waiting === undefined) connection.resume(pausedBy.budget)
   })
 }
 
@@ -88,7 +90,8 @@ function pauseWhenEmpty(connection: Connection, now: number): void {
   if (connection.state === 'open' && !hasTokens(connection, now)) startSpell(connection, now)
 }
 
-function hasTokens({ messages, bytes }: Connection, now: number): boolean {
+function hasTokens(connection: Connection, now: number): boolean {
+  const { messages, bytes } = inflowOf(connection)
   return messages.available(now) >= 1 && bytes.available(now) >= 1
 }
 
@@ -101,24 +104,26 @@ function takeTokens(connection: Connection, { bytes }: Frame, now: number): Mayb
 }
 
 function payTokens(connection: Connection, isTaken: boolean, bytes: number, now: number): boolean {
+  const inflow = inflowOf(connection)
   if (isTaken) {
-    connection.messages.charge(1, now)
-    connection.bytes.charge(bytes, now)
+    inflow.messages.charge(1, now)
+    inflow.bytes.charge(bytes, now)
   } else {
-    connection.budgetRefusedAt = now
+    inflow.budgetRefusedAt = now
   }
   return isTaken
 }
 
 function startSpell(connection: Connection, now: number): Spell {
-  connection.spell ??= { dropped: 0, refs: [], delayed: [], delayedBytes: 0, timer: undefined }
+  const inflow = inflowOf(connection)
+  inflow.spell ??= { dropped: 0, refs: [], delayed: [], delayedBytes: 0, timer: undefined }
   if (!connection.isPausedBy(pausedBy.limit)) {
     // The timer, if there is one, waits for a full bucket; now a single token is waited for.
-    clearTimeout(connection.spell.timer)
+    clearTimeout(inflow.spell.timer)
     connection.pause(pausedBy.limit)
-    schedule(connection, connection.spell, now)
+    schedule(connection, inflow.spell, now)
   }
-  return connection.spell
+  return inflow.spell
 }
 
 /** One timer per connection in a spell: until there is a token while paused, until the bucket is full afterwards. */
@@ -132,13 +137,13 @@ function schedule(connection: Connection, spell: Spell, now: number): void {
 }
 
 function msUntilToken(connection: Connection, now: number): number {
-  const { messages, bytes } = connection
+  const { messages, bytes } = inflowOf(connection)
   return Math.max(messages.msUntil(1, now), bytes.msUntil(1, now), msUntilBudget(connection, 1, now))
 }
 
 function msUntilFull(connection: Connection, now: number): number {
-  const { messages, bytes, settings } = connection
-  const { limits } = settings
+  const { messages, bytes } = inflowOf(connection)
+  const { limits } = connection.settings
   const budget = limits.userMessages === false ? 0 : limits.userMessages.burst
   return Math.max(
     messages.msUntil(limits.messages.burst, now),
@@ -150,7 +155,9 @@ function msUntilFull(connection: Connection, now: number): number {
 /** The budget a user's connections share does not say when it refills: reckoned from when it was found empty. */
 function msUntilBudget(connection: Connection, tokens: number, now: number): number {
   const { userMessages } = connection.settings.limits
-  return userMessages === false ? 0 : connection.budgetRefusedAt + (1000 * tokens) / userMessages.perSecond - now
+  const { budgetRefusedAt } = inflowOf(connection)
+  if (userMessages === false || budgetRefusedAt === undefined) return 0
+  return budgetRefusedAt + (1000 * tokens) / userMessages.perSecond - now
 }
 
 function onTimer(connection: Connection, spell: Spell): void {
@@ -167,8 +174,9 @@ function onTimer(connection: Connection, spell: Spell): void {
 /** Kept frames go on as tokens come, as long as the serial handlers keep up. */
 function serveDelayed(connection: Connection, spell: Spell, now: number): void {
   while (isServed(connection) && !connection.isPausedBy(pausedBy.queue)) {
+    const inflow = inflowOf(connection)
     const frame = spell.delayed[0]
-    const isTaken = frame !== undefined && connection.waiting === undefined && takeTokens(connection, frame, now)
+    const isTaken = frame !== undefined && inflow.waiting === undefined && takeTokens(connection, frame, now)
     if (frame === undefined || isTaken === false) return
     spell.delayed.shift()
     spell.delayedBytes -= frame.bytes + frameOverheadBytes
@@ -209,9 +217,10 @@ function exceed(connection: Connection, spell: Spell, frame: Frame, now: number)
  */
 function exceedRaw(connection: Connection, frame: Frame, now: number): void {
   const { burst, onExceeded } = connection.settings.limits.messages
-  connection.messages.charge(1, now)
-  connection.bytes.charge(frame.bytes, now)
-  if (onExceeded === 'close' || connection.messages.available(now) < -maxDroppedBursts * burst) endFlood(connection)
+  const { messages, bytes } = inflowOf(connection)
+  messages.charge(1, now)
+  bytes.charge(frame.bytes, now)
+  if (onExceeded === 'close' || messages.available(now) < -maxDroppedBursts * burst) endFlood(connection)
 }
 
 function delay(connection: Connection, spell: Spell, frame: Frame): void {
@@ -234,7 +243,7 @@ export function endDrowned(connection: Connection): void {
 }
 
 function endSpell(connection: Connection, spell: Spell): void {
-  connection.spell = undefined
+  inflowOf(connection).spell = undefined
   if (spell.dropped < 2) return
   const { refs, dropped } = spell
   const answer = { code: 'rate_limited', message: errorCodes.rate_limited, dropped: dropped - 1, refs }

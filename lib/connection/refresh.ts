@@ -54,7 +54,7 @@ async function replace(connection: Connection, token: string): Promise<void> {
 }
 
 function takeRefresh(connection: Connection, perMinute: number, now: number): boolean {
-  if (now - connection.refreshedSince >= 60_000) {
+  if (connection.refreshes === 0 || now - connection.refreshedSince >= 60_000) {
     connection.refreshedSince = now
     connection.refreshes = 0
   }
@@ -65,7 +65,7 @@ function takeRefresh(connection: Connection, perMinute: number, now: number): bo
 export function reauthorize(connection: Connection, now: number): void {
   const { user } = connection
   // Not again before this one has answered; one that never does is no yes.
-  connection.reauthorizeAt = Number.POSITIVE_INFINITY
+  connection.reauthorizeAt = undefined
   connection.authDeadline = now + connection.settings.handlerTimeoutMs
   connection.authDeadlineCause = 'unavailable'
   void isAllowed(connection, user, 'reauthorize').then((isStillAllowed) => {
@@ -76,8 +76,8 @@ export function reauthorize(connection: Connection, now: number): void {
 /** `authorize` has agreed: it is asked again a `reauthorizeMs` later, if at all. */
 function askAgainIn(connection: Connection, now: number): void {
   const { reauthorizeMs } = connection.settings
-  connection.authDeadline = Number.POSITIVE_INFINITY
-  connection.reauthorizeAt = reauthorizeMs === false ? Number.POSITIVE_INFINITY : now + reauthorizeMs
+  connection.authDeadline = undefined
+  connection.reauthorizeAt = reauthorizeMs === false ? undefined : now + reauthorizeMs
 }
 
 /**

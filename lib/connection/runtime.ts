@@ -4,13 +4,16 @@ import type { Events } from './events.ts'
 import type { Registry } from './registry.ts'
 import type { Topics } from './topics.ts'
 
-/** Two clocks: limits go by the one that never jumps, credentials by the one on the wall. Both in ms. */
+/**
+ * Two clocks: limits go by the one that never jumps, credentials by the one on the wall. Both in whole ms: V8 keeps an
+ * integer of 31 bits, which is 24 days of the first one, in its place, and other numbers in 16 bytes each.
+ */
 export interface Clock {
   readonly now: () => number
   readonly wall: () => number
 }
 
-export const systemClock: Clock = { now: () => performance.now(), wall: () => Date.now() }
+export const systemClock: Clock = { now: () => Math.floor(performance.now()), wall: () => Date.now() }
 
 /** The account of what all connections hold back. */
 export interface SendBuffers {

@@ -43,7 +43,7 @@ export type AdmitLate = (verified: Verified) => Promise<CloseCause | undefined>
 export function startSession(connection: Connection, begin: () => void): void {
   const { maxLifetimeMs, reauthorizeMs, handlerTimeoutMs } = connection.settings
   const now = connection.runtime.clock.now()
-  if (maxLifetimeMs !== false) connection.lifetimeEndsAt = now + maxLifetimeMs * (0.9 + 0.2 * Math.random())
+  if (maxLifetimeMs !== false) connection.lifetimeEndsAt = now + Math.floor(maxLifetimeMs * (0.9 + 0.2 * Math.random()))
   if (reauthorizeMs !== false) connection.reauthorizeAt = now + reauthorizeMs
   const isRefused = endIfRefused(connection)
   if (!isPromise(isRefused)) return isRefused ? undefined : begin()
@@ -52,7 +52,7 @@ export function startSession(connection: Connection, begin: () => void): void {
   connection.authDeadlineCause = 'unavailable'
   void isRefused.then((refused) => {
     if (refused || !isServed(connection)) return
-    connection.authDeadline = Number.POSITIVE_INFINITY
+    connection.authDeadline = undefined
     begin()
     connection.resume(pausedBy.auth)
   })
@@ -149,7 +149,7 @@ async function authenticate(connection: Connection, token: string, admit: AdmitL
   if (await endIfRefused(connection)) return false
   // A peer that has closed meanwhile cannot be told, and is not opened.
   if (!write(connection, encodeAuthOk(msLeft(connection)))) return false
-  connection.authDeadline = Number.POSITIVE_INFINITY
+  connection.authDeadline = undefined
   connection.authenticate = undefined
   connection.report('ws.authenticated', { expiresAt: connection.expiresAt })
   return true

@@ -1,6 +1,7 @@
 /** limits.userMessages of a store that takes its time: nothing is read, lost, served twice or out of order meanwhile. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { inflowOf } from '../../lib/connection/inflow.ts'
 import { MemoryStore } from '../../lib/limits/memory-store.ts'
 import { frame, opcodes } from '../support/frames.ts'
 import type { RawClient } from '../support/raw-client.ts'
@@ -46,7 +47,7 @@ test('R3: while the store is asked nothing is read; then everything runs in the 
   const { store, client, connection, question } = await start(t)
   await client.write(numbered(5))
   const first = await question(0)
-  await until(() => connection.waiting?.frames.length === 4)
+  await until(() => inflowOf(connection).waiting?.frames.length === 4)
   assert.equal(connection.socket.isPaused, true)
   assert.equal(store.questions.length, 1, 'one at a time')
   assert.deepEqual(said(client), [])
@@ -58,7 +59,7 @@ test('R3: while the store is asked nothing is read; then everything runs in the 
   await settled(client)
   assert.deepEqual(said(client), ['0', '1', '2', '3', '4'])
   assert.equal(connection.socket.isPaused, false)
-  assert.equal(connection.waiting, undefined)
+  assert.equal(inflowOf(connection).waiting, undefined)
 })
 
 test('R3: what the store refuses is dropped and answered, as with an empty bucket', async (t) => {
@@ -70,7 +71,7 @@ test('R3: what the store refuses is dropped and answered, as with an empty bucke
   second.resolve(false)
   const answer = await until(() => texts(client).find(({ code }) => code === 'rate_limited'))
   assert.equal(answer.ref, 'ref 1')
-  assert.equal(connection.spell?.dropped, 2)
+  assert.equal(inflowOf(connection).spell?.dropped, 2)
   store.answer = true
   guard.clock.ms += 10_000
   const end = await until(() => texts(client).find(({ dropped }) => dropped !== undefined))
@@ -87,7 +88,7 @@ test('R3: a message that the connection itself may not send costs the user nothi
   store.answer = undefined
   connection.resume(1)
   await client.write(numbered(1))
-  await until(() => connection.spell?.dropped === 1)
+  await until(() => inflowOf(connection).spell?.dropped === 1)
   assert.equal(store.questions.length, 0)
 })
 
@@ -121,7 +122,7 @@ test('L1: an end while the store is asked leaves nothing, and nothing runs after
   await client.write(numbered(3))
   const first = await question(0)
   connection.close()
-  assert.equal(connection.waiting, undefined)
+  assert.equal(inflowOf(connection).waiting, undefined)
   first.resolve(true)
   await closeFrameOf(client)
   client.destroy()
@@ -138,14 +139,14 @@ test('R3: delayed messages keep their order when the store refuses the first of 
   const { store, guard, client, connection, question } = await start(t, { limits: { messages } })
   store.answer = true
   await client.write(numbered(4))
-  await until(() => connection.spell?.delayed.length === 3)
+  await until(() => inflowOf(connection).spell?.delayed.length === 3)
   store.answer = undefined
   const clock = setInterval(() => {
     guard.clock.ms += 10
   }, 1)
   t.after(() => clearInterval(clock))
   const asked = await question(0)
-  assert.equal(connection.spell?.delayed.length, 2)
+  assert.equal(inflowOf(connection).spell?.delayed.length, 2)
   asked.resolve(false)
   const again = await question(1)
   store.answer = true
@@ -167,17 +168,17 @@ test('R3: listeners of a raw route see a frame at once; what the store refuses i
   const first = await question(0)
   assert.equal(seen.length, 2)
   assert.equal(connection.socket.isPaused, true)
-  const before = connection.messages.available(0)
+  const before = inflowOf(connection).messages.available(0)
   first.resolve(false)
   const second = await question(1)
-  assert.equal(connection.messages.available(0), before - 1)
+  assert.equal(inflowOf(connection).messages.available(0), before - 1)
   second.resolve(true)
-  await until(() => connection.waiting === undefined)
-  assert.equal(connection.messages.available(0), before - 2)
+  await until(() => inflowOf(connection).waiting === undefined)
+  assert.equal(inflowOf(connection).messages.available(0), before - 2)
   guard.clock.ms += 10_000
   await until(() => !connection.socket.isPaused)
   await client.write(frame({ opcode: opcodes.binary, payload: Buffer.from('x') }))
   ;(await question(2)).resolve(true)
-  await until(() => connection.waiting === undefined)
+  await until(() => inflowOf(connection).waiting === undefined)
   assert.deepEqual(seen.slice(2), ['[object ArrayBuffer]'])
 })

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import type { Connection } from '../../lib/connection/connection.ts'
+import { inflowOf } from '../../lib/connection/inflow.ts'
 import type { Job } from '../../lib/connection/parts.ts'
 import { frame, jsonFrame } from '../support/frames.ts'
 import { until } from '../support/wait.ts'
@@ -25,11 +26,11 @@ interface Most {
 /** The most that ever waited at once. */
 function watch(connection: Connection): Most {
   const most = { messages: 0, bytes: 0 }
-  const { queue } = connection
+  const { queue } = inflowOf(connection)
   queue.push = (...jobs: Job[]): number => {
     const length = Array.prototype.push.apply(queue, jobs)
     most.messages = Math.max(most.messages, length)
-    most.bytes = Math.max(most.bytes, connection.queuedBytes + (jobs[0]?.bytes ?? 0))
+    most.bytes = Math.max(most.bytes, inflowOf(connection).queuedBytes + (jobs[0]?.bytes ?? 0))
     return length
   }
   return most
@@ -54,7 +55,7 @@ test(`M11: ${count} small messages at a slow handler: one runs, the 65th that wa
   client.socket.write(Buffer.concat(Array.from({ length: count }, (_, at) => jsonFrame(say(String(at))))))
   assert.deepEqual(await closeFrameOf(client), { code: 1008, reason: 'overflow' })
   assert.equal(most.messages, mostMessages + 1)
-  assert.deepEqual({ ran, inFlight, queued: connection.queue.length }, { ran: 1, inFlight: 1, queued: 0 })
+  assert.deepEqual({ ran, inFlight, queued: inflowOf(connection).queue.length }, { ran: 1, inFlight: 1, queued: 0 })
   gate.resolve()
   await until(() => inFlight === 0)
   await nextTurn()
@@ -109,7 +110,7 @@ test(`M11: ${count} messages of 4 KB at a slow handler: reading stops, nothing i
   assert.ok(most.messages <= mostMessages, `${most.messages} messages waited`)
   assert.ok(most.bytes <= mostBytes, `${most.bytes} bytes waited`)
   assert.equal(connection.state, 'open')
-  await until(() => connection.queuedBytes === 0 && !connection.socket.isPaused, patient)
+  await until(() => inflowOf(connection).queuedBytes === 0 && !connection.socket.isPaused, patient)
 })
 
 test('M11: a queue of large messages is bounded in bytes: half full pauses, and none is dispatched twice or lost', async (t) => {
@@ -131,7 +132,7 @@ test('M11: a queue of large messages is bounded in bytes: half full pauses, and 
   client.socket.write(Buffer.concat(all))
   await until(() => connection.socket.isPaused, patient)
   for (let other = 0; other < 5; other++) await guard.connect()
-  assert.ok(connection.queuedBytes <= mostBytes)
+  assert.ok(inflowOf(connection).queuedBytes <= mostBytes)
   assert.ok(connection.received <= 6, `${connection.received} messages of 60 KB were read`)
   gate.resolve()
   await until(() => order.length === names.length, patient)

@@ -6,6 +6,7 @@ import fc from 'fast-check'
 import { type CloseCause, closeCauses, closeCodes } from '../../lib/close-codes.ts'
 import type { Connection } from '../../lib/connection/connection.ts'
 import { type GuardedSocket, maxLateFrames } from '../../lib/connection/guarded-socket.ts'
+import { inflowOf } from '../../lib/connection/inflow.ts'
 import { revoke } from '../../lib/connection/session.ts'
 import { buildApp, echo, origin } from '../support/app.ts'
 import { frame, opcodes } from '../support/frames.ts'
@@ -289,7 +290,7 @@ test('L2: over every interleaving, onClose runs exactly once with a cause of our
       const order = states.map((state) => ['open', 'closing', 'closed'].indexOf(state))
       assert.deepEqual(order, order.toSorted())
       assert.equal(connection.signal.aborted, true)
-      assert.equal(connection.queue.length, 0)
+      assert.equal(inflowOf(connection).queue.length, 0)
       assert.equal(guard.log.filter('ws.close').length, 1)
       assert.deepEqual(guard.errors, [])
       await guard.close()

@@ -246,7 +246,7 @@ test('Z6: of 200 connections each gets a lifetime of its own, all within 10 %', 
   const ends: number[] = []
   for (let count = 0; count < 200; count++) {
     const { connection } = await guard.connect()
-    ends.push(connection.lifetimeEndsAt - guard.clock.ms)
+    ends.push((connection.lifetimeEndsAt as number) - guard.clock.ms)
   }
   for (const end of ends) assert.ok(end >= 90_000 && end <= 110_000, String(end))
   assert.ok(new Set(ends).size > 190, 'they are not all equal')

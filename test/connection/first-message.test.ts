@@ -3,6 +3,7 @@ import assert from 'node:assert/strict'
 import type { Socket } from 'node:net'
 import { test } from 'node:test'
 import type { GuardedSocket } from '../../lib/connection/guarded-socket.ts'
+import { inflowOf } from '../../lib/connection/inflow.ts'
 import type { VerifyOutcome } from '../../lib/connection/session.ts'
 import {
   assertNothingHeld,
@@ -159,7 +160,7 @@ test('A1: reading goes on when the token is settled, unless something else has p
   answer.resolve(alice)
   await client.nextJson()
   // One runs, two of four wait: the queue has paused it in the meantime.
-  await until(() => connection.queue.length === 2)
+  await until(() => inflowOf(connection).queue.length === 2)
   assert.equal(connection.paused, true)
   first.resolve()
   await settled(client)

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { setImmediate as nextTurn } from 'node:timers/promises'
+import { inflowOf } from '../../lib/connection/inflow.ts'
 import { CloseError, MessageError } from '../../lib/errors.ts'
 import { closeFrame, frame, jsonFrame, opcodes, textFrame } from '../support/frames.ts'
 import { until } from '../support/wait.ts'
@@ -15,7 +16,7 @@ test('M1: what arrives while onOpen runs waits for it, in order, also from the s
   })
   const { client } = await guard.connect(frames(say('A'), say('B')))
   await client.sendJson(say('C'))
-  await until(() => guard.runtime.registry.list[0]?.queue.length === 3)
+  await until(() => guard.runtime.registry.list[0]?.inflow?.queue.length === 3)
   assert.deepEqual(seen, [])
   opening.resolve()
   await until(() => seen.length === 3)
@@ -146,7 +147,7 @@ test('M6: an unknown type and a violation are answered with the ref and a path, 
     invalid.details.map(({ path }) => path),
     ['/count']
   )
-  assert.equal(connection.strikes, 2)
+  assert.equal(inflowOf(connection).strikes, 2)
   assert.deepEqual(guard.log.filter('ws.invalid')[1]?.paths, ['/count'])
   assert.ok(!guard.log.text().includes('canary-value'))
   assert.ok(!JSON.stringify(texts(client)).includes('canary-value'))
@@ -174,7 +175,7 @@ test('M6: strikes are forgotten when their window is over', async (t) => {
   guard.clock.ms += 60_000
   await client.sendJson({ type: 'nothing' })
   assert.equal((await client.nextJson<{ code: string }>()).code, 'unknown_type')
-  assert.equal(connection.strikes, 1)
+  assert.equal(inflowOf(connection).strikes, 1)
   await settled(client)
 })
 
@@ -192,7 +193,7 @@ for (const [title, authorize] of [
     assert.equal(answer.code, 'forbidden')
     assert.equal(answer.ref, 9)
     assert.equal(ran, 0)
-    assert.equal(connection.strikes, 1)
+    assert.equal(inflowOf(connection).strikes, 1)
     const line = guard.log.find('ws.forbidden')
     assert.equal(line?.type, 'say')
     assert.equal(line?.reason, 'handler')
@@ -295,13 +296,13 @@ test('M11: a half full queue pauses reading, and reading goes on when it empties
   })
   const { client, connection } = await guard.connect()
   await client.write(frames(say('1'), say('2'), say('3')))
-  await until(() => connection.queue.length === 2)
+  await until(() => inflowOf(connection).queue.length === 2)
   assert.equal(connection.socket.isPaused, true)
   await client.sendJson(say('4'))
   gate.resolve()
   await until(() => texts(client).length === 4)
   assert.equal(connection.socket.isPaused, false)
-  assert.equal(connection.queuedBytes, 0)
+  assert.equal(inflowOf(connection).queuedBytes, 0)
 })
 
 for (const [title, queue, texts] of [
@@ -328,9 +329,9 @@ test('M11: a long queue of quick handlers does not nest the stack', async (t) =>
   })
   const { client, connection } = await guard.connect()
   void client.write(Buffer.concat(Array.from({ length: count }, () => jsonFrame(say('x')))))
-  await until(() => connection.queue.length === count, { timeoutMs: 10_000 })
+  await until(() => inflowOf(connection).queue.length === count, { timeoutMs: 10_000 })
   opening.resolve()
-  await until(() => connection.queue.length === 0, { timeoutMs: 10_000 })
+  await until(() => inflowOf(connection).queue.length === 0, { timeoutMs: 10_000 })
   assert.equal(connection.state, 'open')
   assert.deepEqual(guard.errors, [])
 })
@@ -597,6 +598,6 @@ test('binaryType of a raw route: every kind is counted in bytes', async (t) => {
       ])
     )
     await until(() => seen.length === 1)
-    assert.equal(connection.bytes.available(guard.clock.now()), 900)
+    assert.equal(inflowOf(connection).bytes.available(guard.clock.now()), 900)
   }
 })

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { inflowOf } from '../../lib/connection/inflow.ts'
 import { maxRefs } from '../../lib/connection/rate.ts'
 import { MemoryStore } from '../../lib/limits/memory-store.ts'
 import { frame, jsonFrame, opcodes, textFrame } from '../support/frames.ts'
@@ -25,8 +26,8 @@ test('R3: above the burst messages are dropped, for one strike and two answers',
   const guard = await Guard.start(t, { limits: { messages } })
   const { client, connection } = await guard.connect()
   await client.write(numbered(10))
-  await until(() => connection.spell?.dropped === 7)
-  assert.equal(connection.strikes, 1)
+  await until(() => inflowOf(connection).spell?.dropped === 7)
+  assert.equal(inflowOf(connection).strikes, 1)
   assert.equal(connection.socket.isPaused, true)
   const first = await until(() => texts(client).find(({ type }) => type === 'error'))
   assert.deepEqual(first, {
@@ -46,8 +47,8 @@ test('R3: above the burst messages are dropped, for one strike and two answers',
     dropped: 6,
     refs: [4, 5, 6, 7, 8, 9]
   })
-  assert.equal(connection.spell, undefined)
-  assert.equal(connection.strikes, 1)
+  assert.equal(inflowOf(connection).spell, undefined)
+  assert.equal(inflowOf(connection).strikes, 1)
   assert.equal(guard.log.filter('ws.rate_limited').length, 1)
   await settled(client)
 })
@@ -56,19 +57,19 @@ test('R3: reading goes on with the first token, and the spell lasts until the bu
   const guard = await Guard.start(t, { limits: { messages } })
   const { client, connection } = await guard.connect()
   await client.write(numbered(4))
-  await until(() => connection.spell?.dropped === 1)
-  const { spell } = connection
+  await until(() => inflowOf(connection).spell?.dropped === 1)
+  const { spell } = inflowOf(connection)
   guard.clock.ms += 10
   await until(() => !connection.socket.isPaused)
-  assert.equal(connection.spell, spell)
+  assert.equal(inflowOf(connection).spell, spell)
   // It is used up at once: paused again, the same spell, no second strike.
   await client.write(frames(say('a'), say('b')))
-  await until(() => connection.spell?.dropped === 2)
-  assert.equal(connection.spell, spell)
+  await until(() => inflowOf(connection).spell?.dropped === 2)
+  assert.equal(inflowOf(connection).spell, spell)
   assert.equal(connection.socket.isPaused, true)
-  assert.equal(connection.strikes, 1)
+  assert.equal(inflowOf(connection).strikes, 1)
   guard.clock.ms += 1000
-  await until(() => connection.spell === undefined)
+  await until(() => inflowOf(connection).spell === undefined)
   await settled(client)
   assert.equal(texts(client).filter(({ code }) => code === 'rate_limited').length, 2)
 })
@@ -79,9 +80,9 @@ test('R3: the message that empties the bucket pauses reading and costs nothing',
   await client.write(numbered(3))
   await until(() => connection.socket.isPaused)
   guard.clock.ms += 1000
-  await until(() => connection.spell === undefined)
+  await until(() => inflowOf(connection).spell === undefined)
   await settled(client)
-  assert.equal(connection.strikes, 0)
+  assert.equal(inflowOf(connection).strikes, 0)
   assert.equal(texts(client).filter(({ type }) => type === 'error').length, 0)
 })
 
@@ -89,9 +90,9 @@ test('R3: a single dropped message is told once', async (t) => {
   const guard = await Guard.start(t, { limits: { messages } })
   const { client, connection } = await guard.connect()
   await client.write(numbered(4))
-  await until(() => connection.spell?.dropped === 1)
+  await until(() => inflowOf(connection).spell?.dropped === 1)
   guard.clock.ms += 1000
-  await until(() => connection.spell === undefined)
+  await until(() => inflowOf(connection).spell === undefined)
   await settled(client)
   assert.equal(texts(client).filter(({ type }) => type === 'error').length, 1)
 })
@@ -101,9 +102,9 @@ test('R3: the second answer names at most 64 refs, and those that are refs', asy
   const { client, connection } = await guard.connect()
   const odd = [frame({ opcode: opcodes.binary, payload: 'x' }), textFrame('{bad'), jsonFrame(say('no ref'))]
   await client.write(Buffer.concat([numbered(120), ...odd]))
-  await until(() => connection.spell?.dropped === 103)
+  await until(() => inflowOf(connection).spell?.dropped === 103)
   guard.clock.ms += 10_000
-  await until(() => connection.spell === undefined)
+  await until(() => inflowOf(connection).spell === undefined)
   await settled(client)
   const [first, last] = texts(client).filter(({ type }) => type === 'error')
   assert.equal(first?.ref, 20)
@@ -118,9 +119,9 @@ test('R3: dropped frames that are no messages have no ref', async (t) => {
   const guard = await Guard.start(t, { limits: { messages } })
   const { client, connection } = await guard.connect()
   await client.write(Buffer.concat([numbered(3), frame({ opcode: opcodes.binary }), textFrame('{bad'), numbered(1)]))
-  await until(() => connection.spell?.dropped === 3)
+  await until(() => inflowOf(connection).spell?.dropped === 3)
   guard.clock.ms += 1000
-  await until(() => connection.spell === undefined)
+  await until(() => inflowOf(connection).spell === undefined)
   await settled(client)
   const [first, last] = texts(client).filter(({ type }) => type === 'error')
   assert.equal(first?.ref, undefined)
@@ -140,7 +141,7 @@ test('R3: ten bursts do not', async (t) => {
   const guard = await Guard.start(t, { limits: { messages } })
   const { client, connection } = await guard.connect()
   await client.write(numbered(33))
-  await until(() => connection.spell?.dropped === 30)
+  await until(() => inflowOf(connection).spell?.dropped === 30)
   assert.equal(connection.state, 'open')
 })
 
@@ -155,12 +156,12 @@ test('R3: the byte bucket limits as the message bucket does', async (t) => {
   const guard = await Guard.start(t, { limits: { bytes: { perSecond: 1000, burst: 1000 } } })
   const { client, connection } = await guard.connect()
   await client.write(frames(say('x'.repeat(900), 1), say('y'.repeat(900), 2), say('z', 3)))
-  await until(() => connection.spell?.dropped === 1)
+  await until(() => inflowOf(connection).spell?.dropped === 1)
   const error = await until(() => texts(client).find(({ type }) => type === 'error'))
   assert.equal(error.ref, 3)
   assert.ok((error.retryAfterMs as number) > 800)
   guard.clock.ms += 5000
-  await until(() => connection.spell === undefined)
+  await until(() => inflowOf(connection).spell === undefined)
 })
 
 test('R3: the wall clock does not refill a bucket', async (t) => {
@@ -168,7 +169,7 @@ test('R3: the wall clock does not refill a bucket', async (t) => {
   Object.assign(guard.clock, { wall: () => 4_000_000_000_000 })
   const { client, connection } = await guard.connect()
   await client.write(numbered(4))
-  await until(() => connection.spell?.dropped === 1)
+  await until(() => inflowOf(connection).spell?.dropped === 1)
 })
 
 test('cost: what a handler costs beyond 1 is charged, and an empty bucket pauses at once', async (t) => {
@@ -179,36 +180,36 @@ test('cost: what a handler costs beyond 1 is charged, and an empty bucket pauses
   const { client, connection } = await guard.connect()
   await client.sendJson(say('a', 1))
   await client.nextJson()
-  assert.equal(connection.messages.available(guard.clock.now()), 5)
+  assert.equal(inflowOf(connection).messages.available(guard.clock.now()), 5)
   assert.equal(connection.socket.isPaused, false)
   await client.sendJson(say('b', 2))
   await client.nextJson()
-  assert.equal(connection.messages.available(guard.clock.now()), 0)
+  assert.equal(inflowOf(connection).messages.available(guard.clock.now()), 0)
   assert.equal(connection.socket.isPaused, true)
   // Sent while paused: TCP keeps it, nobody drops it.
   await client.sendJson(say('c', 3))
   guard.clock.ms += 10
   assert.deepEqual(await client.nextJson(), { type: 'reply', ref: 3, data: null })
-  assert.equal(connection.strikes, 0)
+  assert.equal(inflowOf(connection).strikes, 0)
 })
 
 test('delay: what was read is served in order as tokens come, without a strike', async (t) => {
   const guard = await Guard.start(t, { limits: { messages: { ...messages, onExceeded: 'delay' } } })
   const { client, connection } = await guard.connect()
   await client.write(numbered(9))
-  await until(() => connection.spell?.delayed.length === 6)
+  await until(() => inflowOf(connection).spell?.delayed.length === 6)
   await until(() => replies(client).length === 3)
   guard.clock.ms += 20
-  await until(() => connection.spell?.delayed.length === 4)
+  await until(() => inflowOf(connection).spell?.delayed.length === 4)
   guard.clock.ms += 10_000
-  await until(() => connection.spell?.delayed.length === 1)
+  await until(() => inflowOf(connection).spell?.delayed.length === 1)
   await until(() => {
     guard.clock.ms += 10
-    return connection.spell === undefined
+    return inflowOf(connection).spell === undefined
   })
   await settled(client)
   assert.deepEqual(replies(client), [0, 1, 2, 3, 4, 5, 6, 7, 8])
-  assert.equal(connection.strikes, 0)
+  assert.equal(inflowOf(connection).strikes, 0)
   assert.equal(texts(client).filter(({ type }) => type === 'error').length, 0)
 })
 
@@ -234,11 +235,11 @@ test('delay: a kept message that closes is the last one', async (t) => {
   })
   const { client, connection } = await guard.connect()
   await client.write(numbered(9))
-  await until(() => connection.spell?.delayed.length === 6)
+  await until(() => inflowOf(connection).spell?.delayed.length === 6)
   guard.clock.ms += 100
   await closeFrameOf(client)
   assert.deepEqual(seen, ['0', '1', '2', '3', '4'])
-  assert.equal(connection.spell, undefined)
+  assert.equal(inflowOf(connection).spell, undefined)
 })
 
 test('delay, Z2: a kept message is not served once the credential has expired', async (t) => {
@@ -250,7 +251,7 @@ test('delay, Z2: a kept message is not served once the credential has expired', 
   })
   const { client, connection } = await guard.connect()
   await client.write(numbered(5))
-  await until(() => connection.spell?.delayed.length === 2)
+  await until(() => inflowOf(connection).spell?.delayed.length === 2)
   guard.clock.ms += 1000
   assert.deepEqual(await closeFrameOf(client), { code: 4001, reason: 'session_expired' })
   assert.deepEqual(seen, ['0', '1', '2'])
@@ -271,13 +272,13 @@ test('delay: kept messages wait for slow handlers and do not overflow the queue'
   })
   const { client, connection } = await guard.connect()
   await client.write(numbered(12))
-  await until(() => connection.spell?.delayed.length === 9)
+  await until(() => inflowOf(connection).spell?.delayed.length === 9)
   // Time for all of them has passed, but one handler runs and two wait.
   guard.clock.ms += 100_000
-  const { timer } = connection.spell as { timer: NodeJS.Timeout | undefined }
-  await until(() => connection.spell?.timer !== timer)
+  const { timer } = inflowOf(connection).spell as { timer: NodeJS.Timeout | undefined }
+  await until(() => inflowOf(connection).spell?.timer !== timer)
   assert.equal(connection.state, 'open')
-  assert.equal(connection.spell?.delayed.length, 9)
+  assert.equal(inflowOf(connection).spell?.delayed.length, 9)
   gate.resolve()
   await until(() => {
     guard.clock.ms += 100
@@ -301,20 +302,20 @@ test('userMessages: the connections of a user share a bucket, others have their 
   await first.client.write(numbered(3))
   await until(() => first.connection.received === 3)
   await second.client.write(numbered(3))
-  await until(() => second.connection.spell?.dropped === 2)
+  await until(() => inflowOf(second.connection).spell?.dropped === 2)
   const { retryAfterMs } = await until(() => texts(second.client).find(({ type }) => type === 'error'))
   assert.equal(retryAfterMs, 10)
-  assert.equal(first.connection.spell, undefined)
+  assert.equal(inflowOf(first.connection).spell, undefined)
   // Reading goes on, but as long as the shared bucket is not full again, it is the same spell.
   guard.clock.ms += 20
   clock.ms += 20
   await until(() => !second.connection.socket.isPaused)
   await second.client.write(numbered(3))
-  await until(() => second.connection.spell?.dropped === 3)
-  assert.equal(second.connection.strikes, 1)
+  await until(() => inflowOf(second.connection).spell?.dropped === 3)
+  assert.equal(inflowOf(second.connection).strikes, 1)
   guard.clock.ms += 1000
   clock.ms += 1000
-  await until(() => second.connection.spell === undefined)
+  await until(() => inflowOf(second.connection).spell === undefined)
   await settled(second.client)
 })
 
@@ -330,15 +331,15 @@ test('userMessages: kept messages are charged too', async (t) => {
   })
   const { client, connection } = await guard.connect()
   await client.write(numbered(8))
-  await until(() => connection.spell?.delayed.length === 4)
+  await until(() => inflowOf(connection).spell?.delayed.length === 4)
   // The connection has tokens, its user has not.
   guard.clock.ms += 10_000
-  const { timer } = connection.spell as { timer: NodeJS.Timeout | undefined }
-  await until(() => connection.spell?.timer !== timer)
-  assert.equal(connection.spell?.delayed.length, 4)
+  const { timer } = inflowOf(connection).spell as { timer: NodeJS.Timeout | undefined }
+  await until(() => inflowOf(connection).spell?.timer !== timer)
+  assert.equal(inflowOf(connection).spell?.delayed.length, 4)
   clock.ms += 10_000
   guard.clock.ms += 10_000
-  await until(() => connection.spell?.delayed.length === 0)
+  await until(() => inflowOf(connection).spell?.delayed.length === 0)
 })
 
 test('userMessages, N2: a store that is down ends the connection with 1013', async (t) => {
@@ -360,7 +361,7 @@ test('userMessages: the cost of a handler is charged to the user too', async (t)
   })
   const { client, connection } = await guard.connect()
   await client.write(numbered(3))
-  await until(() => connection.spell?.dropped === 1)
+  await until(() => inflowOf(connection).spell?.dropped === 1)
   await until(() => replies(client).length === 2)
 })
 
@@ -385,14 +386,14 @@ test('raw: frames already read are delivered as a debt, so that the rate holds o
   await client.write(Buffer.concat(Array.from({ length: 13 }, (_, at) => textFrame(String(at)))))
   await until(() => seen.length === 13)
   assert.equal(connection.socket.isPaused, true)
-  assert.equal(connection.messages.available(guard.clock.now()), -10)
+  assert.equal(inflowOf(connection).messages.available(guard.clock.now()), -10)
   guard.clock.ms += 100
   // Ten tokens pay the debt; the one after them lets reading go on.
   await client.sendText('later')
   guard.clock.ms += 10
   await until(() => seen.includes('later'))
   guard.clock.ms += 10_000
-  await until(() => connection.spell === undefined)
+  await until(() => inflowOf(connection).spell === undefined)
   assert.deepEqual(client.frames, [])
 })
 
@@ -438,9 +439,9 @@ test('R3: a rate so slow that no timer reaches it does not spin', async (t) => {
   t.after(() => process.off('warning', onWarning))
   const { client, connection } = await guard.connect()
   await client.write(numbered(1))
-  const { timer } = await until(() => connection.spell)
+  const { timer } = await until(() => inflowOf(connection).spell)
   await settled((await guard.connect()).client)
-  assert.equal(connection.spell?.timer, timer)
+  assert.equal(inflowOf(connection).spell?.timer, timer)
   assert.deepEqual(warnings, [])
 })
 
@@ -448,11 +449,11 @@ test('L1: a connection that ends in a spell leaves no timer', async (t) => {
   const guard = await Guard.start(t, { limits: { messages } })
   const { client, connection } = await guard.connect()
   await client.write(numbered(4))
-  const spell = await until(() => connection.spell)
+  const spell = await until(() => inflowOf(connection).spell)
   client.destroy()
   // A paused socket does not see the end: the close is ours.
   connection.close()
   await until(() => connection.state === 'closed')
-  assert.equal(connection.spell, undefined)
+  assert.equal(inflowOf(connection).spell, undefined)
   assert.equal((spell.timer as unknown as { _destroyed: boolean })._destroyed, true)
 })

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { Type } from '@sinclair/typebox'
 import type { FastifyRequest } from 'fastify'
+import { inflowOf } from '../../lib/connection/inflow.ts'
 import type { VerifyOutcome } from '../../lib/connection/session.ts'
 import { injectWs } from '../../lib/testing.ts'
 import { guarded } from '../handshake/harness.ts'
@@ -63,7 +64,7 @@ test('Z1, Z5: while authorize thinks of the new user nothing is dispatched, and 
   const old = connection.user
   await client.sendJson({ type: 'auth', token: 'new' })
   await client.sendJson(say('behind it'))
-  await until(() => connection.queue.length === 1)
+  await until(() => inflowOf(connection).queue.length === 1)
   assert.deepEqual([connection.user, users], [old, []])
   answer.resolve(true)
   await until(() => users.length === 1)

@@ -4,6 +4,7 @@ import { test } from 'node:test'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import cookie from '@fastify/cookie'
 import type { FastifyRequest } from 'fastify'
+import { inflowOf } from '../../lib/connection/inflow.ts'
 import type { VerifyOutcome } from '../../lib/connection/session.ts'
 import type { WsConnection } from '../../lib/connection/types.ts'
 import type { Identity } from '../../lib/limits/store.ts'
@@ -119,7 +120,7 @@ test('Z5, Z8: messages before a refresh run as the old user, those behind it as 
   const { client } = await guard.connect(
     frames(say('slow'), say('queued'), { type: 'auth', token: 't' }, say('behind'))
   )
-  await until(() => guard.runtime.registry.list[0]?.queue.length === 3)
+  await until(() => guard.runtime.registry.list[0]?.inflow?.queue.length === 3)
   first.resolve()
   await settled(client)
   assert.deepEqual(seen, [
@@ -143,7 +144,7 @@ for (const [title, outcome] of [
         handlers: { say: () => assert.fail('not run') }
       })
       const { client, connection } = await guard.connect(frames({ type: 'auth', token: 't' }, say('behind')))
-      await until(() => connection.queue.length === 1)
+      await until(() => inflowOf(connection).queue.length === 1)
       guard.clock.ms += 1000
       if (isSwept) guard.tick()
       answer.resolve(outcome)

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { setImmediate as nextTurn } from 'node:timers/promises'
+import { inflowOf } from '../../lib/connection/inflow.ts'
 import type { VerifyOutcome } from '../../lib/connection/session.ts'
 import { MemoryStore } from '../../lib/limits/memory-store.ts'
 import type { Identity, Store } from '../../lib/limits/store.ts'
@@ -273,7 +274,7 @@ test('Z2: nothing is dispatched from the instant of expiry on, also not what wai
   assert.equal(connection.expiresAt, startsAt + 1000)
   guard.clock.ms += 999
   await client.write(frames(say('in time'), say('waits')))
-  await until(() => connection.queue.length === 1)
+  await until(() => inflowOf(connection).queue.length === 1)
   guard.clock.ms += 1
   gate.resolve()
   assert.deepEqual(await closeFrameOf(client), { code: 4001, reason: 'session_expired' })
@@ -307,14 +308,14 @@ test('Z3: an exp 40 days ahead stays open until then', async (t) => {
 })
 
 test('Z6: max lifetime closes with 4001, within 10 % of what was said', async (t) => {
-  const guard = await Guard.start(t, { maxLifetimeMs: 1000 })
+  const guard = await Guard.start(t, { maxLifetimeMs: 1_000_000 })
   const opened = [await guard.connect(), await guard.connect(), await guard.connect()]
-  const ends = opened.map(({ connection }) => connection.lifetimeEndsAt - guard.clock.ms)
-  for (const end of ends) assert.ok(end >= 900 && end <= 1100, String(end))
+  const ends = opened.map(({ connection }) => (connection.lifetimeEndsAt as number) - guard.clock.ms)
+  for (const end of ends) assert.ok(end >= 900_000 && end <= 1_100_000, String(end))
   assert.equal(new Set(ends).size, 3)
-  guard.tick(899)
+  guard.tick(899_999)
   for (const { connection } of opened) assert.equal(connection.state, 'open')
-  guard.tick(202)
+  guard.tick(200_002)
   for (const { client } of opened) {
     assert.deepEqual(await closeFrameOf(client), { code: 4001, reason: 'session_expired' })
   }
@@ -434,7 +435,7 @@ test('Z1: authorize is asked again on the live connection', async (t) => {
   for (const left of [1, 0]) {
     guard.tick(100)
     assert.equal(answers.length, left)
-    await until(() => connection.reauthorizeAt !== Number.POSITIVE_INFINITY)
+    await until(() => connection.reauthorizeAt !== undefined)
   }
   answers = ['yes']
   guard.tick(100)

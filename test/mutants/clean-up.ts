@@ -27,7 +27,7 @@ export const cleanUpMutants: readonly Mutant[] = [
   {
     name: 'L1: the timer of a spell runs on',
     file: 'connection/connection.ts',
-    find: '    clearTimeout(this.spell?.timer)\n',
+    find: '    clearTimeout(this.inflow?.spell?.timer)\n',
     replace: '',
     killedBy: ['connection/rate.test.ts', 'connection/close.test.ts']
   },
@@ -107,7 +107,7 @@ export const cleanUpMutants: readonly Mutant[] = [
   {
     name: 'O1: a close that is not answered is waited for without end',
     file: 'connection/heartbeat.ts',
-    find: '    if (now >= connection.closeDeadline) connection.terminate()\n',
+    find: '    if (isOver(connection.closeDeadline, now)) connection.terminate()\n',
     replace: '',
     killedBy: ['connection/close.test.ts']
   },

@@ -33,15 +33,15 @@ export const limitMutants: readonly Mutant[] = [
   {
     name: 'R3: messages cost nothing',
     file: 'connection/rate.ts',
-    find: 'connection.messages.charge(1, now)\n    connection.bytes.charge(bytes, now)',
-    replace: 'connection.bytes.charge(bytes, now)',
+    find: 'inflow.messages.charge(1, now)\n    inflow.bytes.charge(bytes, now)',
+    replace: 'inflow.bytes.charge(bytes, now)',
     killedBy: ['connection/rate.test.ts']
   },
   {
     name: 'R3: bytes cost nothing',
     file: 'connection/rate.ts',
-    find: 'connection.messages.charge(1, now)\n    connection.bytes.charge(bytes, now)',
-    replace: 'connection.messages.charge(1, now)',
+    find: 'inflow.messages.charge(1, now)\n    inflow.bytes.charge(bytes, now)',
+    replace: 'inflow.messages.charge(1, now)',
     killedBy: ['connection/rate.test.ts']
   },
   {
@@ -103,8 +103,8 @@ export const limitMutants: readonly Mutant[] = [
   {
     name: 'R6: pings and pongs cost nothing',
     file: 'connection/inbound.ts',
-    find: 'if (!connection.controlFrames.take(1, now)) endFlood(connection)',
-    replace: 'if (!connection.controlFrames.take(0, now)) endFlood(connection)',
+    find: 'if (!inflowOf(connection).controlFrames.take(1, now)) endFlood(connection)',
+    replace: 'if (!inflowOf(connection).controlFrames.take(0, now)) endFlood(connection)',
     killedBy: ['attack/frame-bounds.test.ts', 'protocol/control-frames.test.ts', 'attack/ping-flood.test.ts'],
     fuzzedBy: 'frames'
   },

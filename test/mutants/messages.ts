@@ -41,31 +41,31 @@ export const messageMutants: readonly Mutant[] = [
   {
     name: 'M6: strikes are not counted',
     file: 'connection/dispatch.ts',
-    find: 'if (++connection.strikes <= max) return false',
-    replace: 'if (connection.strikes <= max) return false',
+    find: 'if (++inflow.strikes <= max) return false',
+    replace: 'if (inflow.strikes <= max) return false',
     killedBy: ['connection/inbound.test.ts'],
     fuzzedBy: 'frames'
   },
   {
     name: 'M6: one strike more is tolerated',
     file: 'connection/dispatch.ts',
-    find: 'if (++connection.strikes <= max) return false',
-    replace: 'if (++connection.strikes <= max + 1) return false',
+    find: 'if (++inflow.strikes <= max) return false',
+    replace: 'if (++inflow.strikes <= max + 1) return false',
     killedBy: ['connection/inbound.test.ts']
   },
   {
     name: 'M11: handlers of one connection overlap',
     file: 'connection/dispatch.ts',
-    find: 'if (!connection.busy && connection.queue.length === 0) {',
-    replace: 'if (connection.queue.length === 0) {',
+    find: 'if (!connection.busy && inflow.queue.length === 0) {',
+    replace: 'if (inflow.queue.length === 0) {',
     killedBy: ['connection/inbound.test.ts'],
     fuzzedBy: 'lives'
   },
   {
     name: 'M11: the queue has no end',
     file: 'connection/dispatch.ts',
-    find: "connection.queuedBytes > queue.bytes) connection.end('overflow')",
-    replace: "connection.queuedBytes > Infinity) connection.end('overflow')",
+    find: "inflow.queuedBytes > bytes) connection.end('overflow')",
+    replace: "inflow.queuedBytes > Infinity) connection.end('overflow')",
     killedBy: ['connection/inbound.test.ts']
   },
   {
@@ -79,7 +79,7 @@ export const messageMutants: readonly Mutant[] = [
     name: 'M12: a handler may take for ever',
     file: 'connection/dispatch.ts',
     find: 'connection.jobDeadline = connection.runtime.clock.now() + connection.settings.handlerTimeoutMs',
-    replace: 'connection.jobDeadline = Number.POSITIVE_INFINITY',
+    replace: 'connection.jobDeadline = undefined',
     killedBy: ['connection/inbound.test.ts']
   },
   {
