@@ -7,7 +7,7 @@ import { allLoads } from './loads/all.ts'
 import { repeatUntil } from './rate.ts'
 
 /** They differ from others only in numbers. */
-const alike = ['echo-120-closed', 'echo-2k-closed', 'echo-2k-pipelined', 'fan-1']
+const alike = ['echo-120-closed', 'echo-120-pipelined', 'echo-2k-closed', 'echo-2k-pipelined', 'fan-1', 'fan-8']
 /** What crosses nodes has tests of its own. */
 const loads = allLoads.filter(({ name }) => name !== 'publish' && !alike.includes(name))
 
