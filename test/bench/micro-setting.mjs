@@ -2,19 +2,13 @@
 import { once } from 'node:events'
 import { Writable } from 'node:stream'
 import jwt from '@fastify/jwt'
-import { Type } from '@sinclair/typebox'
 import Fastify from 'fastify'
 import WebSocket from 'ws'
-import { claimsOf, maxText, origin, secret } from './servers/messages.mjs'
+import { claimsOf, origin, secret } from './servers/messages.mjs'
+import { contract } from './servers/own-app.mjs'
 import { ownFile } from './servers/own-package.mjs'
 
-const { default: wsGuard, defineContract } = await ownFile('index')
-
-const chat = Type.Object({
-  room: Type.String({ format: 'uuid' }),
-  seq: Type.Integer({ minimum: 0 }),
-  text: Type.String({ maxLength: maxText })
-})
+const { default: wsGuard } = await ownFile('index')
 
 /** So much that no limit is ever reached. */
 const unlimited = { perSecond: 2 ** 31 - 1, burst: 2 ** 31 - 1 }
@@ -29,7 +23,7 @@ export async function openSetting() {
   await app.register(wsGuard, { origins: [origin], auth: {} })
   const opened = Promise.withResolvers?.() ?? withResolvers()
   app.wsRoute('/echo', {
-    contract: defineContract({ name: 'bench', clientToServer: { chat }, serverToClient: { chat } }),
+    contract,
     limits: { attempts: { max: 1e9 }, messages: unlimited, bytes: unlimited },
     onOpen: (connection, request) => opened.resolve({ connection, request }),
     handlers: { chat: () => {} }

@@ -2,38 +2,12 @@
  * A node whose subscribers ask for their topic, or whose one client makes the app publish to it. With BENCH_REDIS, the
  * URL of a Redis, it is one of several. Raised are only the limits that the load itself would run into.
  */
-import jwt from '@fastify/jwt'
-import { Type } from '@sinclair/typebox'
-import Fastify from 'fastify'
-import { maxText, origin, secret, topic } from './messages.mjs'
+import { topic } from './messages.mjs'
+import { contract, ownApp } from './own-app.mjs'
 import { ownFile } from './own-package.mjs'
 import { seen, serveFastify } from './serve.mjs'
 
-const { default: wsGuard, defineContract } = await ownFile('index')
-
-const unlimited = 1e9
-const chat = Type.Object({
-  room: Type.String({ format: 'uuid' }),
-  seq: Type.Integer({ minimum: 0 }),
-  text: Type.String({ maxLength: maxText })
-})
-const contract = defineContract({ name: 'chat', clientToServer: { chat }, serverToClient: { chat } })
-
-const app = Fastify()
-await app.register(jwt, { secret })
-await app.register(wsGuard, {
-  origins: [origin],
-  auth: {},
-  // Whoever measures says NODE_ENV=production, and the load has no TLS.
-  requireTls: false,
-  limits: {
-    attempts: { max: unlimited },
-    connections: { total: unlimited, perIp: unlimited, perUser: unlimited },
-    messages: { perSecond: unlimited, burst: unlimited },
-    bytes: { perSecond: unlimited, burst: unlimited }
-  },
-  ...(await sharedStore(process.env.BENCH_REDIS))
-})
+const app = await ownApp(await sharedStore(process.env.BENCH_REDIS))
 
 /** What comes back says that from now on everything that is published to the topic is delivered. */
 app.wsRoute('/subscribe', {
