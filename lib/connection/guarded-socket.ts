@@ -38,10 +38,6 @@ function endOnce(stream: Writable): void {
 /** ws makes an object of them for each socket; most have none, and nothing writes into it. */
 const noExtensions: object = Object.freeze({})
 
-/** Where Node keeps listeners: the dictionary that it makes takes 184 bytes, this 40. */
-function Listeners(): void {}
-Listeners.prototype = Object.create(null)
-
 interface ReceiverOptions {
   maxPayload?: number
   maxFragments?: number
@@ -67,7 +63,6 @@ export class GuardedSocket extends Base {
   declare _closeTimeout: number
   /** The socket below. */
   declare _socket: Duplex
-  declare _events: object
   /** What both agreed on, for the receiver and the sender. */
   declare _extensions: object
   /** What the peer's close frame said; 1005 for no code, 1006 for no frame. */
@@ -83,11 +78,6 @@ export class GuardedSocket extends Base {
   /** Bytes that were written in this turn of the event loop, and in the one before. */
   #written = 0
   #writtenBefore = 0
-
-  constructor(address: null, protocols: undefined, options: object) {
-    super(address, protocols, options)
-    this._events = Reflect.construct(Listeners, [])
-  }
 
   /** ws makes one for each socket; one for each ping takes less. */
   get _autoPongComplete(): () => void {

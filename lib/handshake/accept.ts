@@ -1,6 +1,6 @@
-import type { Duplex } from 'node:stream'
 import type { FastifyRequest } from 'fastify'
 import type { CloseCause } from '../close-codes.ts'
+import { listenerCompactor } from '../connection/compact-listeners.ts'
 import { Connection } from '../connection/connection.ts'
 import { open } from '../connection/dispatch.ts'
 import type { GuardedSocket } from '../connection/guarded-socket.ts'
@@ -31,6 +31,7 @@ export function accept(gate: Gate, socket: GuardedSocket, request: FastifyReques
   rememberRequest(settings, request)
   letGo(upgrade, request)
   listen(connection)
+  compactListeners(connection)
   upgrade.held.accepted = socket
   runtime.registry.add(connection)
   connection.report('ws.open', { protocol: socket.protocol, expiresAt: connection.expiresAt })
@@ -46,15 +47,18 @@ export function accept(gate: Gate, socket: GuardedSocket, request: FastifyReques
 function letGo(upgrade: Upgrade, request: FastifyRequest): void {
   const { _httpMessage: response } = upgrade.socket as { _httpMessage?: { detachSocket(socket: unknown): void } | null }
   response?.detachSocket(upgrade.socket)
-  shrinkListeners(upgrade.socket)
   forgetUpgrade(request.raw)
 }
 
-/** A list that held three listeners, the response's among them, keeps room for twenty; one of two is made anew. */
-function shrinkListeners(socket: Duplex): void {
-  const last = socket.listeners('close').at(-1) as () => void
-  socket.off('close', last)
-  socket.on('close', last)
+const compactRaw = listenerCompactor()
+const compactSocket = listenerCompactor()
+const compactReceiver = listenerCompactor()
+
+/** All listeners are there that an idle connection has, and those of the handshake are gone. */
+function compactListeners({ socket, rawSocket }: Connection): void {
+  compactRaw(rawSocket)
+  compactSocket(socket)
+  compactReceiver(socket._receiver)
 }
 
 function waitForAuth(peer: Peer, connection: Connection, timeoutMs: number): void {

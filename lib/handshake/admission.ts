@@ -37,12 +37,12 @@ export class Admission {
 
   /** @returns false when this address has all the connections it may have; an IPv6 address counts as its /64 */
   takeIp(upgrade: Upgrade, ip: string, max: number): MaybePromise<boolean> {
-    return this.#acquire(upgrade, 'ipKey', `ip:${normalizeIP(ip)}`, max)
+    return this.#acquire(upgrade, 'ip', ip, max)
   }
 
   /** @returns false when this user has all the connections they may have */
   takeUser(upgrade: Upgrade, subject: string, max: number): MaybePromise<boolean> {
-    return this.#acquire(upgrade, 'userKey', `user:${subject}`, max)
+    return this.#acquire(upgrade, 'user', subject, max)
   }
 
   /** A slot for the time until the first message has authenticated the connection. */
@@ -60,10 +60,10 @@ export class Admission {
   /** Releases whatever a socket held, when it has closed. */
   release(held: Held): void {
     for (const name of names) this.#giveBack(held, name)
-    for (const name of keyNames) {
-      const key = held[name]
+    for (const name of holders) {
+      const holder = held[name]
       held[name] = undefined
-      if (key !== undefined) this.#release(key)
+      if (holder !== undefined) this.#release(keyOf[name](holder))
     }
   }
 
@@ -83,10 +83,11 @@ export class Admission {
     this.#taken[name]--
   }
 
-  async #acquire({ held, socket }: Upgrade, name: KeyName, key: string, max: number): Promise<boolean> {
+  async #acquire({ held, socket }: Upgrade, name: HolderName, holder: string, max: number): Promise<boolean> {
+    const key = keyOf[name](holder)
     if (!(await this.#store.acquireSlot(key, max))) return false
     if (socket.destroyed) this.#release(key)
-    else held[name] = key
+    else held[name] = holder
     return true
   }
 
@@ -99,7 +100,15 @@ export class Admission {
 }
 
 type SlotName = keyof typeof slots
-type KeyName = 'ipKey' | 'userKey'
 
 const names = Object.keys(slots) as SlotName[]
-const keyNames: readonly KeyName[] = ['ipKey', 'userKey']
+
+/** The key of a slot in the store, by whom it is taken for. */
+const keyOf = {
+  ip: (ip: string): string => `ip:${normalizeIP(ip)}`,
+  user: (subject: string): string => `user:${subject}`
+} as const
+
+type HolderName = keyof typeof keyOf
+
+const holders = Object.keys(keyOf) as HolderName[]

@@ -10,9 +10,12 @@ export interface Held {
   deadline: NodeJS.Timeout | undefined
   /** Slots on this node: the sum of `slots`. */
   counted: number
-  /** Slots in the store, by their keys. */
-  ipKey: string | undefined
-  userKey: string | undefined
+  /**
+   * What slots in the store are taken for, from then on. The keys are made of them twice, when they are taken and when
+   * they are released: kept, they would be strings of this connection's own.
+   */
+  ip: string | undefined
+  user: string | undefined
   /** What the socket has become. */
   accepted: GuardedSocket | undefined
 }
@@ -26,7 +29,7 @@ type Holding = Duplex & { [kHeld]?: Held }
 
 /** For a socket that asks for an upgrade: nothing yet but its deadline. */
 export function holdBy(socket: Duplex, deadline: NodeJS.Timeout): Held {
-  const held: Held = { deadline, counted: 0, ipKey: undefined, userKey: undefined, accepted: undefined }
+  const held: Held = { deadline, counted: 0, ip: undefined, user: undefined, accepted: undefined }
   ;(socket as Holding)[kHeld] = held
   return held
 }

@@ -2,6 +2,7 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { catchLate } from '../connection/promises.ts'
 import { OptionError, readText } from '../errors.ts'
+import { isObject } from '../messages/is-object.ts'
 import { type ClaimRules, checkClaims, checkDecoded, type DecodedToken } from './claims.ts'
 
 /** Signature algorithms by family; a route pins one of them (threat A2). */
@@ -63,7 +64,7 @@ export function jwtVerify(auth: JwtOptions, app: FastifyInstance, clock: () => n
         ? verifierOf(request, method)()
         : verifierOf(request, method)({ verify: { ...demands, extractToken: () => token } }))
       const flaw = checkClaims(decoded.payload as object, auth, clock())
-      return flaw === undefined ? { user, claims: decoded.payload } : { flaw }
+      return flaw === undefined ? { user, claims: withStringsOf(user, decoded.payload as object) } : { flaw }
     } catch (error) {
       // `verify.key` is a function and knows no key for this token; what it fails with would be the original error.
       if (readText(error, 'code') !== noKey || Reflect.get(error as object, 'originalError')) throw error
@@ -71,6 +72,22 @@ export function jwtVerify(auth: JwtOptions, app: FastifyInstance, clock: () => n
     }
   }
 }
+
+/**
+ * The token is decoded twice, here and by the verifier. The user is kept for as long as the connection is open, and so
+ * is the identity that is made of these claims: where both say the same, they share it.
+ */
+function withStringsOf(user: unknown, claims: object): unknown {
+  const shared: Record<string, unknown> = { ...claims }
+  for (const name of idClaims) {
+    // What a function of the developer's has made of the claims is not asked for anything.
+    const value = isObject(user) ? Object.getOwnPropertyDescriptor(user, name)?.value : undefined
+    if (typeof value === 'string' && value === shared[name]) shared[name] = value
+  }
+  return shared
+}
+
+const idClaims = ['sub', 'sid', 'jti']
 
 function decoratorOf(auth: JwtOptions, app: FastifyInstance): JwtDecorator {
   const root = (app as unknown as { jwt?: JwtDecorator & Record<string, JwtDecorator> }).jwt

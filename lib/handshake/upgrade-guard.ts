@@ -36,8 +36,8 @@ function destroy(this: Duplex): void {
 }
 
 /**
- * The first and only `upgrade` listener of the server. From its first byte to its disposal a socket has an error
- * listener (threat H10) and a deadline (threat H8), also on paths that are not ours.
+ * The first and only `upgrade` listener of the server. From its first byte a socket has an error listener (threat
+ * H10) and a deadline (threat H8), also on paths that are not ours, until ws looks after it.
  */
 export class UpgradeGuard {
   readonly #state: GuardState
@@ -118,6 +118,8 @@ export class UpgradeGuard {
     clearTimeout(upgrade.held.deadline)
     upgrade.held.deadline = undefined
     this.#pending.delete(upgrade.socket)
+    // From here on ws has a listener for it.
+    upgrade.socket.off('error', destroy)
   }
 
   #hold(request: IncomingMessage, socket: Duplex): Held {

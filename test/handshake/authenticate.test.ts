@@ -121,6 +121,21 @@ test('trusted and formatUser of @fastify/jwt hold; limits go by the claims', asy
   assert.equal(await app.wsGuard.disconnect({ sub: 'alice', jti: 'own' }), 1)
 })
 
+test('limits go by the claims, whatever formatUser makes of them, and ask it for nothing', async (t) => {
+  const made = [
+    { sub: 'someone else', sid: 7, jti: null },
+    Object.defineProperty({}, 'sub', { get: () => assert.fail('it was asked for') }),
+    'only a name',
+    ['alice']
+  ]
+  for (const user of made) {
+    const { app } = await jwtApp(t, { secret, formatUser: () => user }, {})
+    await using ws = await injectWs(app, '/ws', { token: hs(claims({ sub: 'alice', sid: 's1', jti: 'j1' })) })
+    assert.equal(ws.statusCode, 101)
+    assert.equal(await app.wsGuard.disconnect({ sub: 'alice', sid: 's1', jti: 'j1' }), 1)
+  }
+})
+
 test('A4: a token for another audience or of another issuer, or of none, is refused', async (t) => {
   const { app } = await jwtApp(t, { secret }, { audience: ['chat', 'game'], issuer: 'https://id.example.com' })
   const iss = 'https://id.example.com'

@@ -6,7 +6,7 @@ import { hold } from '../generator.ts'
 import { type Load, type Metric, sizeOf, targetOf } from '../load.ts'
 
 const sizes = {
-  full: { conns: 10_000, intervalMs: 2_000, seconds: 10, rounds: 3 },
+  full: { conns: 10_000, intervalMs: 2_000, seconds: 10, rounds: 5 },
   short: { conns: 500, intervalMs: 500, seconds: 0.8, rounds: 1 }
 }
 

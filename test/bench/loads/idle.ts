@@ -3,7 +3,7 @@ import { freshLoad } from '../fresh.ts'
 import { hold } from '../generator.ts'
 import { type Load, type Metric, sizeOf, targetOf } from '../load.ts'
 
-const sizes = { full: { conns: 10_000, rounds: 3 }, short: { conns: 500, rounds: 1 } }
+const sizes = { full: { conns: 10_000, rounds: 5 }, short: { conns: 500, rounds: 1 } }
 const bytesPerKb = 1_000
 
 const metrics: readonly Metric[] = [

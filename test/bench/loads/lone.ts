@@ -8,7 +8,7 @@ import type { ServerProcess } from '../server-process.ts'
 
 const perSecond = 10
 const sizes = {
-  full: { warmUp: 1, seconds: 30, warm: 2, rounds: 3 },
+  full: { warmUp: 1, seconds: 30, warm: 2, rounds: 5 },
   short: { warmUp: 0.2, seconds: 1, warm: 0.1, rounds: 1 }
 }
 const bytes = 120
