@@ -1,6 +1,6 @@
 /** Takes the loads one after the other, and hands on what was measured. */
 import { Calibration } from './calibrate.ts'
-import { base, before, type Contestant, type Field, fieldOf, guarded, straightforward } from './contestants.ts'
+import { type Build, base, type Contestant, type Field, fieldOf, guarded, straightforward } from './contestants.ts'
 import { compile } from './generator.ts'
 import { judge, verdictLines } from './goals.ts'
 import { Inputs } from './inputs.ts'
@@ -21,14 +21,15 @@ export interface BenchOptions {
   readonly seconds?: number | undefined
   readonly peers: boolean
   readonly isShort: boolean
-  readonly guardDist?: string | undefined
+  readonly builds?: readonly Build[] | undefined
   readonly json?: string | undefined
   readonly write: boolean
   /** The folder to write to; default docs/, which a short run leaves as it is. */
   readonly to?: string | undefined
 }
 
-const usual: Settings = { rounds: 5, seconds: 0.6, tries: maxTries, isShort: false }
+/** Many short rounds: what else a machine does comes and goes within seconds. */
+const usual: Settings = { rounds: 20, seconds: 0.25, tries: maxTries, isShort: false }
 const short: Settings = { rounds: 2, seconds: 0.3, tries: 1, isShort: true }
 const shortServers: readonly string[] = [base, guarded, straightforward]
 
@@ -39,7 +40,7 @@ export async function runBench(options: BenchOptions): Promise<boolean> {
     throw new Error('a short run measures nothing worth writing: --write needs --to <folder>')
   }
   const loads = chosen('load', allLoads, options.only)
-  const field = await fieldOf({ peers: options.peers && !options.isShort, guardDist: options.guardDist })
+  const field = await fieldOf({ peers: options.peers && !options.isShort, builds: options.builds })
   const contestants = contestantsOf(field, options)
   const pinning = pinningHere()
   const notes = [...field.notes]
@@ -113,7 +114,7 @@ function settingsOf({ isShort, rounds, seconds }: BenchOptions): Settings {
 function contestantsOf({ contestants }: Field, { servers, isShort }: BenchOptions): readonly Contestant[] {
   const names = servers ?? (isShort ? shortServers : undefined)
   const wanted = chosen('server', contestants, names)
-  return contestants.filter((contestant) => contestant.name === before || wanted.includes(contestant))
+  return contestants.filter((contestant) => contestant.isBuild || wanted.includes(contestant))
 }
 
 function chosen<T extends { readonly name: string }>(
@@ -130,5 +131,5 @@ function chosen<T extends { readonly name: string }>(
 
 function entrantsOf({ servers }: Load, contestants: readonly Contestant[]): readonly Contestant[] {
   if (servers === undefined) return contestants
-  return contestants.filter(({ name }) => servers.includes(name === before ? guarded : name))
+  return contestants.filter(({ name, isBuild }) => servers.includes(isBuild ? guarded : name))
 }

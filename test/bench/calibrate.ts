@@ -11,7 +11,7 @@ export const otherShareMost = 0.06
 const firstSpins = 10
 /** While others are busy, so long is waited between two looks, and so often. */
 const quietMs = 200
-const quietLooks = 5
+const quietLooks = 2
 /** Of so many the middle one counts: a single one may be interrupted by chance. */
 const spinsEach = 3
 

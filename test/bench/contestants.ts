@@ -14,6 +14,8 @@ export interface Contestant extends ServerFile {
   readonly doesNot: string
   /** Whether the limits, and the pings, that a load sets by the environment are its own. */
   readonly isOurs: boolean
+  /** Another build of this package: takes part wherever this one does. */
+  readonly isBuild?: boolean
 }
 
 interface Peer {
@@ -30,7 +32,7 @@ interface Peer {
 /** The base of every ratio. */
 export const base = 'c'
 export const guarded = 'guarded'
-/** Another build of this package, in the same run: `--guard-dist`. */
+/** What another build of this package is called, in the same run, unless it is given a name: `--guard-dist`. */
 export const before = 'before'
 export const straightforward = 'straightforward'
 export const byHand = 'by-hand'
@@ -71,21 +73,33 @@ export interface Field {
 
 export interface FieldOptions {
   readonly peers: boolean
-  /** A folder with another build: its `index.js` is taken instead of `dist/index.js`. */
-  readonly guardDist?: string | undefined
+  /** Other builds of this package. */
+  readonly builds?: readonly Build[] | undefined
 }
 
-export async function fieldOf({ peers, guardDist }: FieldOptions): Promise<Field> {
+export interface Build {
+  readonly name: string
+  /** A folder whose `index.js` is taken instead of `dist/index.js`. */
+  readonly dist: string
+}
+
+/** @param text `name=folder`, or the folder alone */
+export function readBuild(text: string): Build {
+  const at = text.indexOf('=')
+  return { name: at === -1 ? before : text.slice(0, at), dist: text.slice(at + 1) }
+}
+
+export async function fieldOf({ peers, builds = [] }: FieldOptions): Promise<Field> {
   const others = peers ? await readPeers() : { contestants: [], notes: [] }
   const ours = own.flatMap((contestant) =>
-    contestant.name === guarded && guardDist !== undefined ? [contestant, asBefore(contestant, guardDist)] : contestant
+    contestant.name === guarded ? [contestant, ...builds.map((build) => asBuild(contestant, build))] : contestant
   )
   return { contestants: [...ours, ...others.contestants], notes: others.notes }
 }
 
-function asBefore(contestant: Contestant, dist: string): Contestant {
+function asBuild(contestant: Contestant, { name, dist }: Build): Contestant {
   const module = pathToFileURL(join(resolve(dist), 'index.js')).href
-  return { ...contestant, name: before, does: `the build in ${dist}`, env: { BENCH_GUARD: module } }
+  return { ...contestant, name, isBuild: true, does: 'another build of this package', env: { BENCH_GUARD: module } }
 }
 
 /** A table of JavaScript, because the servers that are described there are, too. */

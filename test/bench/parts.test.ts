@@ -1,14 +1,20 @@
 /** The small parts of the benchmark that decide what is measured, and on whom. */
 import assert from 'node:assert/strict'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { test } from 'node:test'
 import { disturbances } from './calibrate.ts'
-import { fieldOf } from './contestants.ts'
-import type { Load } from './load.ts'
+import { fieldOf, readBuild } from './contestants.ts'
+import type { Load, LoadResult } from './load.ts'
 import { argumentsOf } from './load-process.ts'
+import { allLoads } from './loads/all.ts'
+import type { Machine } from './machine.ts'
 import { factor, number, ratio } from './numbers.ts'
 import { cpusOf } from './pinning.ts'
 import { progressOf } from './progress.ts'
-import { markdownOf } from './report.ts'
+import { markdownOf, writeRuns } from './report.ts'
+import { readReports } from './stored.ts'
 
 test('a list of CPUs may have ranges', () => {
   assert.deepEqual(cpusOf('0-1'), [0, 1])
@@ -32,14 +38,21 @@ test('a run is disturbed by a slow machine, or by others on its CPU, and only be
   assert.equal(disturbances(2, 0.5).length, 2)
 })
 
-test('another build is a server of its own, right after this one', async () => {
-  const namesOf = async (guardDist?: string) =>
-    (await fieldOf({ peers: false, guardDist })).contestants.map(({ name, env }) => [name, env?.BENCH_GUARD])
+test('other builds are servers of their own, right after this one', async () => {
+  const namesOf = async (...builds: string[]) =>
+    (await fieldOf({ peers: false, builds: builds.map(readBuild) })).contestants.map(({ name, env, isBuild }) => [
+      name,
+      env?.BENCH_GUARD,
+      isBuild === true
+    ])
   const plain = await namesOf()
-  const compared = await namesOf('/some/dist')
+  const compared = await namesOf('/some/dist', 'old=/another=one/dist')
   const at = plain.findIndex(([name]) => name === 'guarded')
-  assert.deepEqual(compared.toSpliced(at + 1, 1), plain)
-  assert.deepEqual(compared[at + 1], ['before', 'file:///some/dist/index.js'])
+  assert.deepEqual(compared.toSpliced(at + 1, 2), plain)
+  assert.deepEqual(compared.slice(at + 1, at + 3), [
+    ['before', 'file:///some/dist/index.js', true],
+    ['old', 'file:///another=one/dist/index.js', true]
+  ])
 })
 
 test('peers take part, or it is said why not', async () => {
@@ -79,13 +92,17 @@ test('after a round there is a line for each server: its value, the ratio until 
   ])
 })
 
+const versions = { 'fastify-ws-guard': '0.1.0', ws: '8.23.0', node: '20' }
+const machine: Machine = {
+  ...{ date: '2030-01-02', cpu: 'A CPU', cores: 2, memoryGb: 8, kernel: 'linux 6', node: '20', pinned: true },
+  versions
+}
+
 test('the document has the table of each load, the goals, the notes, the machine and the date', async () => {
   const { contestants } = await fieldOf({ peers: false })
-  const versions = { 'fastify-ws-guard': '0.1.0', ws: '8.23.0', node: '20' }
-  const machine = { date: '2030-01-02', cpu: 'A CPU', cores: 2, memoryGb: 8, kernel: 'linux 6', node: '20', versions }
   const text = markdownOf({
     settings: { rounds: 2, seconds: 0.6, tries: 4, isShort: false },
-    machine: { ...machine, pinned: true },
+    machine,
     contestants,
     results: [{ load, runs }],
     verdicts: [{ load: 'echo', metric: 'rate', to: 'c', what: 'a goal', goal: '≥ 9', measured: '1', isMet: false }],
@@ -102,4 +119,55 @@ test('the document has the table of each load, the goals, the notes, the machine
   ]) {
     assert.ok(text.includes(part), `${part}\nis not in\n${text}`)
   }
+})
+
+test('stored runs are read again: a load that is in several files is that of the last one', async (t) => {
+  const folder = await mkdtemp(join(tmpdir(), 'ws-guard-bench-'))
+  t.after(() => rm(folder, { recursive: true, force: true }))
+  const settings = { rounds: 2, seconds: 0.6, tries: 4, isShort: false }
+  const results = (name: string, rate: number) => {
+    const found = allLoads.find((one) => one.name === name) as Load
+    const take = { round: 0, values: { rate, heap: rate, rss: rate }, disturbed: [], tries: 1 }
+    return {
+      load: found,
+      runs: [
+        { ...take, server: 'guarded' },
+        { ...take, server: 'c' }
+      ]
+    }
+  }
+  const store = (file: string, of: readonly LoadResult[], changed: Partial<Machine> = {}): string => {
+    const path = join(folder, file)
+    writeRuns(path, {
+      settings,
+      contestants: [],
+      verdicts: [],
+      notes: [file],
+      results: of,
+      machine: { ...machine, ...changed }
+    })
+    return path
+  }
+  const first = store('first', [results('idle', 1), results('handshake', 2)])
+  const second = store('second', [results('idle', 3)], { versions: { ...machine.versions, zod: '4' } })
+  const report = await readReports([first, second])
+  assert.deepEqual(
+    report.results.map(({ load: { name }, runs: [run] }) => [name, run?.values.rate]),
+    [
+      ['handshake', 2],
+      ['idle', 3]
+    ]
+  )
+  assert.deepEqual(
+    [report.notes, report.contestants.map(({ name }) => name)],
+    [
+      ['first', 'second'],
+      ['c', 'guarded']
+    ]
+  )
+  assert.equal(report.machine.versions.zod, '4')
+  assert.ok(report.verdicts.some(({ load, isMet }) => load === 'idle' && !isMet))
+  const elsewhere = store('elsewhere', [], { cpu: 'another' })
+  await assert.rejects(readReports([first, elsewhere]), /not measured on one machine/)
+  await assert.rejects(readReports([]), /nothing to read/)
 })

@@ -3,10 +3,11 @@ import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { chartOf } from './chart.ts'
-import { before, type Contestant } from './contestants.ts'
+import type { Contestant } from './contestants.ts'
 import type { Verdict } from './goals.ts'
 import type { LoadResult, Settings } from './load.ts'
 import { type Machine, machineLines } from './machine.ts'
+import { quietRoundsLeast, type Run } from './rounds.ts'
 import { contestantTable, goalTable, loadTable, summaryTable } from './table.ts'
 
 export interface Report {
@@ -27,9 +28,15 @@ export function writeReport(report: Report, folder: string = docs): void {
   writeFileSync(join(folder, 'benchmark.svg'), pictureOf(report))
 }
 
+/** What is stored of a report. */
+export interface StoredReport extends Pick<Report, 'machine' | 'settings' | 'notes' | 'verdicts'> {
+  readonly loads: readonly { readonly load: string; readonly runs: readonly Run[] }[]
+}
+
 export function writeRuns(path: string, { settings, machine, results, verdicts, notes }: Report): void {
   const loads = results.map(({ load, runs }) => ({ load: load.name, runs }))
-  writeFileSync(path, `${JSON.stringify({ machine, settings, notes, verdicts, loads }, undefined, 2)}\n`)
+  const stored: StoredReport = { machine, settings, notes, verdicts, loads }
+  writeFileSync(path, `${JSON.stringify(stored, undefined, 2)}\n`)
 }
 
 function pictureOf({ machine, results, contestants }: Report): string {
@@ -59,7 +66,7 @@ export function markdownOf(report: Report): string {
     '## Who takes part',
     contestantTable(contestants),
     '## How it was measured',
-    method(settings, names),
+    method(settings),
     '## Loads',
     ...loads
   ]
@@ -69,20 +76,20 @@ export function markdownOf(report: Report): string {
 }
 
 const goalText =
-  'The column of `c` has its values, those of the others have ratios to it where a load is compared: the median of all ' +
+  'The column of `c` has its values, those of the others have ratios to it where a load is compared: the median of the ' +
   'rounds, for this package with the least and the most. What is written by hand with care is to be passed in every row.'
 
-function method({ rounds, seconds }: Settings, names: readonly string[]): string {
+function method({ rounds, seconds }: Settings): string {
   const sentences = [
     'All servers of a load are up at once, each in a process of its own.',
     'Where a rate is measured, each is loaded before until its code is compiled, handshakes 20,000 times.',
     `They are measured in turn, ${seconds} s each, in ${rounds} rounds; where memory or time is measured, in fewer.`,
-    'A ratio is taken within a round; shown are the median of all rounds, the least and the most.',
-    'Before and after each run the same work is timed on the servers’ core: a run is disturbed, and repeated up to three',
-    'times, when that was 25 % slower than at its best or when others had more than 6 % of the core.',
+    'A ratio is taken within a round; shown are the median of the rounds, the least and the most.',
+    'Before and after each run the same work is timed on the servers’ core: a run is disturbed, and taken once more,',
+    'when that was 25 % slower than at its best or when others had more than 6 % of the core. Disturbed rounds are left',
+    `out where ${quietRoundsLeast} others are left, for every server alike.`,
     'The load generator sends frames that were masked before, checks the length of every answer, and the bytes of the',
-    'first one of each connection.',
-    ...(names.includes(before) ? ['`before` is another build of this package.'] : [])
+    'first one of each connection.'
   ]
   return sentences.join('\n')
 }

@@ -30,7 +30,7 @@ export interface Plan {
 }
 
 /** A run that was disturbed is repeated until it was taken so often. */
-export const maxTries = 4
+export const maxTries = 2
 
 export async function takeRounds({ servers, rounds, take, tries = maxTries, onRound }: Plan): Promise<Run[]> {
   const runs: Run[] = []
@@ -72,20 +72,45 @@ export function spread(values: readonly number[]): Spread | undefined {
   return { median: middle.reduce((sum, value) => sum + value, 0) / middle.length, min, max }
 }
 
-/** That value in every round in which it was measured. */
+/** Of so many undisturbed rounds the median is worth more than that of all. */
+export const quietRoundsLeast = 5
+
+/** That value in the rounds in which it was measured. */
 export function valuesOf(runs: readonly Run[], server: string, key: string): number[] {
-  return runs.filter((run) => run.server === server).flatMap(({ values }) => values[key] ?? [])
+  const found = runs
+    .filter((run) => run.server === server)
+    .flatMap(({ values, disturbed }) => measured(values[key], disturbed.length === 0))
+  return quietOf(found)
 }
 
-/** In every round in which both were measured: the server's value divided by that of the base. */
+/** In the rounds in which both were measured: the server's value divided by that of the base. */
 export function ratiosOf(runs: readonly Run[], server: string, base: string, key: string): number[] {
-  return runs
+  const bases = new Map(runs.filter((run) => run.server === base).map((run) => [run.round, run]))
+  const found = runs
     .filter((run) => run.server === server)
-    .flatMap(({ round, values }) => {
-      const other = runs.find((run) => run.server === base && run.round === round)?.values[key]
+    .flatMap(({ round, values, disturbed }) => {
+      const other = bases.get(round)
       const value = values[key]
-      return value === undefined || !other ? [] : value / other
+      const divisor = other?.values[key]
+      const isQuiet = disturbed.length === 0 && other?.disturbed.length === 0
+      return value === undefined || !divisor ? [] : measured(value / divisor, isQuiet)
     })
+  return quietOf(found)
+}
+
+interface Measured {
+  readonly value: number
+  readonly isQuiet: boolean
+}
+
+function measured(value: number | undefined, isQuiet: boolean): Measured[] {
+  return value === undefined ? [] : [{ value, isQuiet }]
+}
+
+/** Those of undisturbed rounds where there are enough of them, otherwise all: the same rule for every server. */
+function quietOf(found: readonly Measured[]): number[] {
+  const quiet = found.filter(({ isQuiet }) => isQuiet)
+  return (quiet.length >= quietRoundsLeast ? quiet : found).map(({ value }) => value)
 }
 
 /** How many runs of a server stayed disturbed. */
