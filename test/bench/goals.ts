@@ -88,7 +88,25 @@ export const goals: readonly Goal[] = [
  * Why a goal is missed, where that is known: by the names of its load and of its metric, such as `idle rss`, and that of
  * the server it is compared with unless that is the base. For the reader of the table.
  */
-export const reasons: Readonly<Record<string, string>> = {}
+export const reasons: Readonly<Record<string, string>> = {
+  'echo-120-closed rate':
+    'each message has a write of its own here, as with c; reading, checking and writing JSON comes on top of it',
+  'echo-120-pipelined rate':
+    'the writes are shared; what is left is JavaScript: ws’s receiver, the checks and the writer, none of which stands out',
+  'echo-2k-closed rate': 'c never looks at the 2 KiB: here they are decoded, parsed, checked and written again',
+  'echo-2k-pipelined rate': 'the same, and the writes that are shared are a smaller part of it',
+  'handshake rate':
+    'c verifies nothing: a signature, attempts, slots and revocations cost more than the upgrade itself',
+  'handshake rate straightforward':
+    'it checks the token and the Origin; attempts, slots, revocations, deadlines and headers come on top of that',
+  'fan-1 rate': 'one write for each delivery on both sides, and that is nearly all of it',
+  'fan-8 rate': 'what is left is one write for each subscriber and turn',
+  'idle heap': 'ws alone takes two thirds of it',
+  'idle rss': 'the allocator keeps what the handshakes took',
+  'lone p50':
+    'the reply waits for the end of its turn, and what runs ten times a second runs cold: more of it costs more',
+  'lone p99': 'three of 300 messages: it is what else the machine does that decides'
+}
 
 export interface Verdict {
   readonly load: string

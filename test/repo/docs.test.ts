@@ -95,3 +95,18 @@ test('no text tells which tools or threat rows it was made with', () => {
     assert.doesNotMatch(readText(file), /\b[THAZMROLPN]\d{1,2}\b|\/work\/|\/tmp\//, file)
   }
 })
+
+/** The first table of servers, as it is written. */
+function serverTable(markdown: string): string {
+  const [table] = /^\| server \|.*(?:\n\|.*)+/m.exec(markdown) ?? []
+  assert.ok(table !== undefined, 'there is no table of servers')
+  return table
+}
+
+test('the README shows the measured ratios as they were written, and no goal is missed without a reason', () => {
+  const [, speed = ''] = /^## Speed$([\s\S]*?)^## /m.exec(readText('README.md')) ?? []
+  const measured = readText('docs/benchmark.md')
+  assert.equal(serverTable(speed), serverTable(measured))
+  assert.match(measured, /^## Goals$/m)
+  assert.doesNotMatch(measured, /not known yet|A short run/)
+})
