@@ -35,9 +35,11 @@ export async function readReports(paths: readonly string[]): Promise<Report> {
     contestants: contestants.filter(({ name }) => names.has(name)),
     results,
     verdicts: judge(results),
-    notes: [...new Set(stored.flatMap(({ notes }) => notes))]
+    notes: [...new Set(stored.flatMap(({ notes }) => notes)), ...(stored.length > 1 ? [severalNote] : [])]
   }
 }
+
+const severalNote = 'The loads were measured in several runs of the benchmark, each load with all its servers in one.'
 
 /** What has to be the same; each file has the versions of the servers that took part. */
 function placeOf({ cpu, cores, memoryGb, kernel, node, pinned, versions }: Machine): string {
