@@ -350,6 +350,7 @@ export class Connection implements WsConnection {
     return !this.busy || !this.opened || this.refreshing
   }
 
+  /** Resolves when the handler or `onOpen` that runs now has settled; at once when none does. */
   #settled(): Promise<void> {
     if (this.#isSettled) return Promise.resolve()
     this.#whenIdle ??= new Promise((resolve) => (this.#idle = resolve))

@@ -1,7 +1,7 @@
 import type { FastifyInstance } from 'fastify'
 import { OptionError } from '../errors.ts'
 import { type CredentialSource, ticketParam } from '../handshake/credentials.ts'
-import { checkAlgorithms } from '../handshake/jwt-verifier.ts'
+import { checkAlgorithms } from '../handshake/jwt-keys.ts'
 import type { HandshakeSettings } from '../handshake/settings.ts'
 import { takesTickets } from '../handshake/tickets.ts'
 import { isObject } from '../messages/is-object.ts'
