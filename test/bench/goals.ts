@@ -101,11 +101,7 @@ export const reasons: Readonly<Record<string, string>> = {
     'it checks the token and the Origin; attempts, slots, revocations, deadlines and headers come on top of that',
   'fan-1 rate': 'one write for each delivery on both sides, and that is nearly all of it',
   'fan-8 rate': 'what is left is one write for each subscriber and turn',
-  'idle heap': 'ws alone takes two thirds of it',
-  'idle rss': 'the allocator keeps what the handshakes took',
-  'lone p50':
-    'the reply waits for the end of its turn, and what runs ten times a second runs cold: more of it costs more',
-  'lone p99': 'three of 300 messages: it is what else the machine does that decides'
+  'lone p50': 'the reply waits for the end of its turn; how much of the difference that is was not measured'
 }
 
 export interface Verdict {

@@ -136,10 +136,10 @@ test('stored runs are read again: a load that is in several files is that of the
       ]
     }
   }
-  const store = (file: string, of: readonly LoadResult[], changed: Partial<Machine> = {}): string => {
+  const store = (file: string, of: readonly LoadResult[], changed: Partial<Machine> = {}, as = settings): string => {
     const path = join(folder, file)
     writeRuns(path, {
-      settings,
+      settings: as,
       contestants: [],
       verdicts: [],
       notes: [file],
@@ -170,5 +170,7 @@ test('stored runs are read again: a load that is in several files is that of the
   assert.ok(report.verdicts.some(({ load, isMet }) => load === 'idle' && !isMet))
   const elsewhere = store('elsewhere', [], { cpu: 'another' })
   await assert.rejects(readReports([first, elsewhere]), /not measured on one machine/)
+  const short = store('short', [], {}, { ...settings, rounds: 1 })
+  await assert.rejects(readReports([first, short]), /the same rounds/)
   await assert.rejects(readReports([]), /nothing to read/)
 })

@@ -79,7 +79,10 @@ export const quietRoundsLeast = 5
 export function valuesOf(runs: readonly Run[], server: string, key: string): number[] {
   const found = runs
     .filter((run) => run.server === server)
-    .flatMap(({ values, disturbed }) => measured(values[key], disturbed.length === 0))
+    .flatMap(({ values, disturbed }) => {
+      const value = values[key]
+      return value === undefined ? [] : { value, isQuiet: disturbed.length === 0 }
+    })
   return quietOf(found)
 }
 
@@ -93,7 +96,7 @@ export function ratiosOf(runs: readonly Run[], server: string, base: string, key
       const value = values[key]
       const divisor = other?.values[key]
       const isQuiet = disturbed.length === 0 && other?.disturbed.length === 0
-      return value === undefined || !divisor ? [] : measured(value / divisor, isQuiet)
+      return value === undefined || !divisor ? [] : { value: value / divisor, isQuiet }
     })
   return quietOf(found)
 }
@@ -101,10 +104,6 @@ export function ratiosOf(runs: readonly Run[], server: string, base: string, key
 interface Measured {
   readonly value: number
   readonly isQuiet: boolean
-}
-
-function measured(value: number | undefined, isQuiet: boolean): Measured[] {
-  return value === undefined ? [] : [{ value, isQuiet }]
 }
 
 /** Those of undisturbed rounds where there are enough of them, otherwise all: the same rule for every server. */

@@ -4,19 +4,18 @@ import { fieldOf } from './contestants.ts'
 import { judge } from './goals.ts'
 import type { LoadResult } from './load.ts'
 import { allLoads } from './loads/all.ts'
-import type { Machine } from './machine.ts'
 import type { Report, StoredReport } from './report.ts'
 
 /**
  * @param paths a load that is in several of them is taken from the last one
- * @throws Error when they come from different machines or versions, or say what this benchmark does not know
+ * @throws Error when they come from different machines, versions or rounds, or say what this benchmark does not know
  */
 export async function readReports(paths: readonly string[]): Promise<Report> {
   const stored = paths.map((path) => JSON.parse(readFileSync(path, 'utf8')) as StoredReport)
   const [first] = stored
   if (first === undefined) throw new Error('there is nothing to read: --from <file,file>')
-  if (stored.some(({ machine }) => placeOf(machine) !== placeOf(first.machine))) {
-    throw new Error('they were not measured on one machine with the same versions')
+  if (stored.some((one) => circumstancesOf(one) !== circumstancesOf(first))) {
+    throw new Error('they were not measured on one machine, with the same version and the same rounds')
   }
   const runs = new Map(stored.flatMap(({ loads }) => loads.map(({ load, runs }) => [load, runs])))
   const unknown = [...runs.keys()].find((name) => !allLoads.some((load) => load.name === name))
@@ -42,6 +41,7 @@ export async function readReports(paths: readonly string[]): Promise<Report> {
 const severalNote = 'The loads were measured in several runs of the benchmark, each load with all its servers in one.'
 
 /** What has to be the same; each file has the versions of the servers that took part. */
-function placeOf({ cpu, cores, memoryGb, kernel, node, pinned, versions }: Machine): string {
-  return JSON.stringify([cpu, cores, memoryGb, kernel, node, pinned, versions['fastify-ws-guard']])
+function circumstancesOf({ machine, settings }: StoredReport): string {
+  const { cpu, cores, memoryGb, kernel, node, pinned, versions } = machine
+  return JSON.stringify([cpu, cores, memoryGb, kernel, node, pinned, versions['fastify-ws-guard'], settings])
 }
